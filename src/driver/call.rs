@@ -1,0 +1,289 @@
+//! A call from both ends: the slot in which its answer arrives, and the request that is to be answered.
+
+use super::link::Link;
+use crate::error::{Error, ErrorKind, HandlerError, Remote, Result};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::wake::Bell;
+use crate::wire::{self, ErrorRecord, Kind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::task::Waker;
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The reply as it was read, its header included.
+    Reply(Vec<u8>),
+    Failed(Error),
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Outcome>,
+    waker: Option<Waker>,
+    bell: Option<Arc<Bell>>,
+}
+
+/// Where the answer of one call arrives.
+pub(crate) struct Call {
+    done: AtomicBool,
+    state: Mutex<State>,
+}
+
+impl Call {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { done: AtomicBool::new(false), state: Mutex::default() })
+    }
+
+    #[inline]
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// The bell of the thread that waits.
+    pub(crate) fn rung_by(&self, bell: &Arc<Bell>) {
+        self.state.lock().bell = Some(bell.clone());
+    }
+
+    /// The waker of the task that waits; false if the answer is there.
+    pub(crate) fn woken_by(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() {
+            return false;
+        }
+        match &mut state.waker {
+            Some(old) if old.will_wake(waker) => {}
+            slot => {
+                let old = slot.replace(waker.clone());
+                drop(state);
+                drop(old);
+            }
+        }
+        true
+    }
+
+    /// Puts the answer in; the first one stays. The waker is to be woken with nothing held.
+    pub(crate) fn finish(&self, outcome: Outcome) -> Option<Waker> {
+        let mut state = self.state.lock();
+        if state.outcome.is_some() || self.is_done() {
+            return None;
+        }
+        state.outcome = Some(outcome);
+        self.done.store(true, Ordering::Release);
+        let (waker, bell) = (state.waker.take(), state.bell.take());
+        drop(state);
+        if let Some(bell) = bell {
+            bell.ring();
+        }
+        waker
+    }
+
+    pub(crate) fn take(&self) -> Option<Outcome> {
+        self.state.lock().outcome.take()
+    }
+}
+
+// What a failed call is, on the wire (PROTOCOL.md).
+pub(crate) const NO_HANDLER: u8 = 1;
+pub(crate) const HANDLER: u8 = 2;
+pub(crate) const HANDLER_PANICKED: u8 = 3;
+pub(crate) const REPLY_NEVER_SENT: u8 = 4;
+pub(crate) const NO_LISTENER: u8 = 5;
+pub(crate) const BAD_ARGUMENTS: u8 = 6;
+pub(crate) const REPLY_FULL: u8 = 7;
+pub(crate) const TOO_MANY_CALLS: u8 = 8;
+
+pub(crate) fn record(kind: u8, message: &str) -> ErrorRecord {
+    ErrorRecord { kind, message: message.to_string(), ..ErrorRecord::default() }
+}
+
+/// What the caller of a failed call is told, in Electron's words.
+fn failed(kind: Kind, channel: &str, record: ErrorRecord) -> Error {
+    let ErrorRecord { kind: number, name, message, code, data } = record;
+    let error_kind = match number {
+        NO_HANDLER => ErrorKind::NoHandler,
+        HANDLER_PANICKED => ErrorKind::HandlerPanicked,
+        REPLY_NEVER_SENT => ErrorKind::ReplyNeverSent,
+        NO_LISTENER => ErrorKind::NoListener,
+        BAD_ARGUMENTS => ErrorKind::BadArguments,
+        REPLY_FULL => ErrorKind::ReplyFull,
+        TOO_MANY_CALLS => ErrorKind::Limit,
+        // A later minor version may know further ways to fail.
+        _ => ErrorKind::Handler,
+    };
+    let what = match number {
+        NO_HANDLER => format!("No handler registered for '{channel}'"),
+        NO_LISTENER => format!("No listener registered for '{channel}'"),
+        REPLY_NEVER_SENT => "reply was never sent".to_string(),
+        _ => match &name {
+            Some(name) => format!("{name}: {message}"),
+            None => message.clone(),
+        },
+    };
+    let text = match kind {
+        Kind::SendSync => format!("Error sending synchronous message '{channel}': {what}"),
+        _ => format!("Error invoking remote method '{channel}': {what}"),
+    };
+    Error::remote(error_kind, text, Remote { name, message, code, data })
+}
+
+/// Reads the answer of a call.
+pub(crate) fn read_reply<R: DeserializeOwned>(
+    link: &Arc<Link>,
+    kind: Kind,
+    channel: &str,
+    outcome: Outcome,
+) -> Result<R> {
+    let message = match outcome {
+        Outcome::Reply(message) => message,
+        Outcome::Failed(error) => return Err(error),
+    };
+    let result = read_message(link, kind, channel, &message);
+    super::link::recycle(message);
+    result
+}
+
+fn read_message<R: DeserializeOwned>(link: &Arc<Link>, kind: Kind, channel: &str, message: &[u8]) -> Result<R> {
+    let limits = &link.engine.wire_limits;
+    let violated = |violation: wire::Violation| {
+        let text = format!("{} broke the protocol: the reply to '{channel}': {violation}", link.engine.peer_name(link.id));
+        link.violation(violation);
+        Error::new(ErrorKind::Protocol, text)
+    };
+    let (envelope, payload) = wire::split(message, limits).map_err(violated)?;
+    if envelope.kind == Kind::ReplyError {
+        let record = ErrorRecord::decode(payload, limits).map_err(violated)?;
+        return Err(failed(kind, channel, record));
+    }
+    wire::check(payload, limits, false).map_err(|error| violated(error.into()))?;
+    wire::decode_value(payload).map_err(|error| {
+        if error.is_malformed() {
+            return violated(error.into());
+        }
+        Error::new(
+            ErrorKind::BadReply,
+            format!("the reply to '{channel}' is not of the type that was asked for: {error}"),
+        )
+        .with_source(error)
+    })
+}
+
+/// A request of the peer's that wants an answer. Unanswered until its last event is dropped: then the caller learns that
+/// the reply was never sent.
+pub(crate) struct Request {
+    pub(crate) link: Arc<Link>,
+    pub(crate) id: u64,
+    pub(crate) frame: u32,
+    pub(crate) sender: u32,
+    /// The caller is awake: the reply need not ring.
+    quiet: bool,
+    answered: AtomicBool,
+    cancelled: AtomicBool,
+    /// Wakes the async handler, so that it sees its cancellation.
+    task: Mutex<Option<Waker>>,
+}
+
+impl Request {
+    pub(crate) fn new(link: &Arc<Link>, id: u64, frame: u32, sender: u32, quiet: bool) -> Arc<Self> {
+        link.open_requests.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self {
+            link: link.clone(),
+            id,
+            frame,
+            sender,
+            quiet,
+            answered: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            task: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) || self.link.is_lost()
+    }
+
+    /// The caller does not want the answer any more; the waker of the task that works on it, to be woken with nothing
+    /// held.
+    pub(crate) fn cancel(&self) -> Option<Waker> {
+        self.cancelled.store(true, Ordering::Release);
+        self.answered.store(true, Ordering::Release);
+        self.task.lock().take()
+    }
+
+    /// Remembers the waker of the task; false if the request is cancelled.
+    pub(crate) fn worked_on_by(&self, waker: &Waker) -> bool {
+        let old = self.task.lock().replace(waker.clone());
+        drop(old);
+        !self.is_cancelled()
+    }
+
+    /// The handler goes on as a task, which a cancellation must find. False: the peer used the id of a call that still
+    /// runs; its link is cut.
+    pub(crate) fn start(self: &Arc<Self>) -> bool {
+        let refused = self.link.requests.lock().started(self.id, self.clone());
+        match refused {
+            Ok(()) => true,
+            Err(request) => {
+                request.link.violation(format_args!("it used the id of call {} again while that runs", request.id));
+                false
+            }
+        }
+    }
+
+    /// The task is over.
+    pub(crate) fn end(&self) {
+        self.link.requests.lock().ended(self.id);
+    }
+
+    /// Whether this is the first answer, which counts.
+    fn is_first(&self) -> bool {
+        !self.answered.swap(true, Ordering::AcqRel)
+    }
+
+    /// Answers with a value. An answer that is not the first is ignored. A value that cannot travel is an error here and
+    /// leaves the request unanswered.
+    pub(crate) fn answer<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
+        if self.answered.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let payload = |out: &mut Vec<u8>, limits: &wire::Limits| wire::encode_value(value, out, limits);
+        self.link.reply(Kind::Reply, self.id, self.quiet, payload, || self.is_first())
+    }
+
+    /// Answers with a failure.
+    pub(crate) fn fail(&self, record: &ErrorRecord) {
+        if self.is_first() {
+            // The caller is gone if this fails, or was told already that there is no room.
+            let payload = |out: &mut Vec<u8>, limits: &wire::Limits| {
+                record.encode(out, limits);
+                Ok(())
+            };
+            let _ = self.link.reply(Kind::ReplyError, self.id, self.quiet, payload, || true);
+        }
+    }
+
+    /// Answers with what a handler returned.
+    pub(crate) fn settle<T: Serialize>(&self, result: Result<T, HandlerError>) {
+        match result {
+            Ok(value) => {
+                if let Err(error) = self.answer(&value)
+                    && error.is_misuse()
+                {
+                    self.fail(&record(HANDLER, &format!("the handler's result cannot be sent: {error}")));
+                }
+            }
+            Err(HandlerError(Remote { name, message, code, data })) => {
+                self.fail(&ErrorRecord { kind: HANDLER, name, message, code, data });
+            }
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
+        if !*self.answered.get_mut() {
+            self.fail(&record(REPLY_NEVER_SENT, "reply was never sent"));
+        }
+    }
+}

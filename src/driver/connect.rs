@@ -1,0 +1,495 @@
+//! How links come to be: spawn, listen, attach on main; connect and connect_to on a renderer.
+
+use super::link::{Link, Process};
+use super::{Command, Engine};
+use crate::config::{Backing, Config as Options, MAX_TEXT};
+use crate::error::{Error, ErrorKind, Result};
+use crate::layout::{Layout, MAGIC, RingPlace};
+use crate::link::{
+    App, Backing as OfferedBacking, Config, Descriptors, Doorbell, Doorbells, GoneReason, HANDSHAKE_TIMEOUT, Limits,
+    Link as Machine, MAX_DATAGRAM, Offer, Output, RegionTerms, RingPlace as OfferedPlace, Waking,
+};
+use crate::region::Region;
+use crate::sync::{Arc, Mutex, Ordering};
+use crate::sys;
+use shared_memory::ShmemConf;
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+/// The variable in which a spawned renderer finds the number of its descriptor.
+pub(crate) const FD_VARIABLE: &str = "RINGMAIN_FD";
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 128;
+
+/// Who asks to connect, as the kernel says. Given to the accept policy of
+/// [`IpcMain::listen`](crate::IpcMain::listen).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Credentials {
+    /// Process id; `None` if it lives in a namespace that is not visible from here.
+    pub pid: Option<u32>,
+    /// User id at the time of connecting.
+    pub uid: u32,
+}
+
+/// Decides who may connect; runs on the `watch` thread.
+pub(crate) type Accept = Arc<dyn Fn(&Credentials) -> bool + Send + Sync>;
+
+fn own_pid() -> u32 {
+    std::process::id()
+}
+
+fn session(options: &Options, is_main: bool, timeout: Option<Duration>, sees_exit: bool) -> Config {
+    Config {
+        pid: own_pid(),
+        app: App { name: options.app_name.clone(), version: options.app_version.clone() },
+        limits: Limits {
+            max_message_size: options.max_message_size as u64,
+            max_pending_calls: options.max_pending_calls,
+            max_depth: options.max_depth,
+            max_values: options.max_values,
+            max_text: MAX_TEXT as u32,
+        },
+        waking: Waking {
+            can_ring: Doorbells::FUTEX_AND_EVENTFD,
+            sleeps_on: if is_main { Doorbell::EventFd } else { Doorbell::Futex },
+        },
+        timeout,
+        sees_exit,
+    }
+}
+
+/// The layout that main's Welcome describes, checked.
+pub(super) fn layout(terms: &RegionTerms) -> Result<Layout, String> {
+    let place = |place: OfferedPlace| {
+        Some(RingPlace { offset: usize::try_from(place.offset).ok()?, words: usize::try_from(place.words).ok()? })
+    };
+    let layout = || {
+        Some(Layout {
+            region: usize::try_from(terms.len).ok()?,
+            control: usize::try_from(terms.control_offset).ok()?,
+            to_renderer: place(terms.main_to_renderer)?,
+            to_main: place(terms.renderer_to_main)?,
+        })
+    };
+    layout()
+        .filter(Layout::is_usable)
+        .ok_or_else(|| format!("the region that main describes cannot be used: {terms:?}"))
+}
+
+// ---- main ---------------------------------------------------------------------------------------------------------
+
+/// The names of our regions: process namespace, pid and start time of the creator, and a number of chance.
+const NAME_PREFIX: &str = "ringmain-";
+
+fn name_space() -> u64 {
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let digits: String = link.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
+
+/// Removes the names that mains of this user left when they were killed between creating and handing over a region.
+pub(super) fn sweep_names() {
+    let space = name_space();
+    for name in sys::list_shm(NAME_PREFIX) {
+        let parts: Vec<u64> =
+            name.trim_start_matches('/').trim_start_matches(NAME_PREFIX).split('-').flat_map(str::parse).collect();
+        let [creators, pid, start, _] = parts[..] else { continue };
+        let lives = u32::try_from(pid).ok().and_then(sys::process_start_time) == Some(start);
+        if creators == space && !lives {
+            let _ = sys::shm_unlink(&name); // somebody else's, or another sweep was faster
+        }
+    }
+}
+
+struct Memory {
+    region: Arc<Region>,
+    offered: OfferedBacking,
+    fd: Option<OwnedFd>,
+}
+
+fn create_memory(backing: Backing, len: usize) -> Result<Memory> {
+    let system = |error| Error::system(format!("cannot allocate {len} bytes of shared memory"), error);
+    match backing {
+        Backing::Sealed => {
+            let fd = sys::create_sealed_memory("ringmain", len).map_err(system)?;
+            let mapping = sys::Mapping::map(&fd, len).map_err(system)?;
+            Ok(Memory { region: Region::mapped(mapping), offered: OfferedBacking::Sealed, fd: Some(fd) })
+        }
+        Backing::Named => {
+            let chance = sys::random_u64().map_err(system)? >> 1;
+            let start = sys::process_start_time(own_pid()).unwrap_or(0);
+            let name = format!("/{NAME_PREFIX}{}-{}-{start}-{chance}", name_space(), own_pid());
+            let shmem = ShmemConf::new()
+                .size(len)
+                .os_id(&name)
+                .create()
+                .map_err(|error| system(io::Error::other(error.to_string())))?;
+            // Allocated before first touch: a full tmpfs is an error here, never a SIGBUS. Dropping `shmem` unlinks.
+            sys::shm_allocate(&name, len).map_err(system)?;
+            let region = Region::named(shmem, len)
+                .ok_or_else(|| system(io::Error::other("the named memory is smaller than asked for")))?;
+            Ok(Memory { region, offered: OfferedBacking::Named(name), fd: None })
+        }
+    }
+}
+
+impl Engine {
+    /// Makes main's end of a link over `socket` and says Welcome.
+    fn new_link(self: &Arc<Self>, socket: OwnedFd, timeout: Option<Duration>) -> Result<(Arc<Link>, Arc<Region>)> {
+        self.check_fork()?;
+        if self.is_stopping() {
+            return Err(Error::new(ErrorKind::Disconnected, "this IpcMain was shut down"));
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let system = |what: &'static str| move |error| Error::system(what, error);
+        let layout = Layout::new(self.config.ring_size, id);
+        let memory = create_memory(self.config.backing, layout.region)?;
+        let doorbell = sys::EventFd::new().map_err(system("cannot make a doorbell for the renderer"))?;
+        if let (Ok(magic), Ok(version)) = (memory.region.word64(0), memory.region.word64(8)) {
+            magic.store(MAGIC, Ordering::Relaxed);
+            version.store(crate::link::MAJOR.into(), Ordering::Relaxed);
+        }
+        let mut descriptors = Descriptors::MAIN_DOORBELL;
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
+        if let Some(fd) = &memory.fd {
+            descriptors = descriptors.with(Descriptors::REGION);
+            fds.push(fd.as_fd());
+        }
+        fds.push(doorbell.as_fd());
+        let place = |place: RingPlace| OfferedPlace { offset: place.offset as u64, words: place.words as u64 };
+        let offer = Offer {
+            link_id: NonZeroU32::new(id).ok_or_else(|| Error::new(ErrorKind::Limit, "all renderer ids are used up"))?,
+            region: RegionTerms {
+                backing: memory.offered,
+                len: layout.region as u64,
+                main_to_renderer: place(layout.to_renderer),
+                renderer_to_main: place(layout.to_main),
+                control_offset: layout.control as u64,
+            },
+            descriptors,
+            queue_limit: self.config.queue_limit as u64,
+        };
+        let mut machine = Machine::main(session(&self.config, true, timeout, true), offer, Instant::now());
+        match machine.poll_output() {
+            Some(Output::Transmit(welcome)) => {
+                sys::send_message(&socket, &welcome, &fds).map_err(system("cannot greet the renderer"))?;
+            }
+            other => return Err(Error::new(ErrorKind::InvalidConfig, format!("main cannot make its offer: {other:?}"))),
+        }
+        drop(fds);
+        let link = Link::new(self.clone(), id, machine, socket, Some(doorbell), None);
+        let mut links = self.links.lock();
+        if links.len() >= self.config.max_renderers {
+            let (have, most) = (links.len(), self.config.max_renderers);
+            return Err(Error::new(ErrorKind::Limit, format!("{have} renderers are connected, max_renderers is {most}")));
+        }
+        links.insert(id, link.clone());
+        Ok((link, memory.region))
+    }
+
+    /// Gives a link up that did not come to be.
+    fn discard(&self, link: &Arc<Link>) {
+        self.links.lock().remove(&link.id);
+        self.watch.forget(link);
+    }
+
+    fn watch_link(&self, link: &Arc<Link>, region: Option<Arc<Region>>) -> Result<()> {
+        self.watch.add(link, region).map_err(|error| {
+            self.discard(link);
+            Error::system("cannot watch the link", error)
+        })
+    }
+
+    /// Starts a renderer.
+    pub(crate) fn spawn_renderer(self: &Arc<Self>, mut program: Program) -> Result<Arc<Link>> {
+        let (ours, theirs) = sys::socket_pair().map_err(|error| Error::system("cannot make a socket pair", error))?;
+        let (link, region) = self.new_link(ours, self.config.connect_timeout)?;
+        let child = match sys::spawn_with_fd(&mut program, theirs, FD_VARIABLE) {
+            Ok(child) => child,
+            Err(error) => {
+                self.discard(&link);
+                return Err(Error::system("cannot start the renderer", error));
+            }
+        };
+        // Not reaped by anybody yet, so the pid is its own. Refused (a filter): hang-up alone tells of its end.
+        let pidfd = sys::pidfd_open(child.id()).ok();
+        link.set_process(Process { pid: child.id(), pidfd, is_child: true, child: Some(child) });
+        self.watch_link(&link, Some(region))?;
+        Ok(link)
+    }
+
+    /// Makes a link whose renderer is in this process; returns the renderer's end of the socket.
+    pub(crate) fn attach_renderer(self: &Arc<Self>) -> Result<(Arc<Link>, OwnedFd)> {
+        let (ours, theirs) = sys::socket_pair().map_err(|error| Error::system("cannot make a socket pair", error))?;
+        let (link, region) = self.new_link(ours, Some(HANDSHAKE_TIMEOUT))?;
+        link.set_process(Process { pid: own_pid(), ..Process::default() });
+        self.watch_link(&link, Some(region))?;
+        Ok((link, theirs))
+    }
+
+    /// Listens for unrelated processes.
+    pub(crate) fn listen(self: &Arc<Self>, name: &str, accept: Option<Accept>) -> Result<Arc<Listening>> {
+        self.check_fork()?;
+        let path = socket_path(&self.config, name)?;
+        let lock = sys::LockFile::acquire(&path.with_extension("lock")).map_err(|error| match error {
+            sys::LockError::Held => {
+                Error::new(ErrorKind::NameInUse, format!("another process listens under the name '{name}'"))
+            }
+            sys::LockError::Io(error) => Error::system(format!("cannot listen under the name '{name}'"), error),
+        })?;
+        let system = |error| Error::system(format!("cannot listen at '{}'", path.display()), error);
+        // The lock is ours, so whoever made this socket is dead.
+        sys::unlink_socket(&path).map_err(system)?;
+        let socket = sys::listen_at(&path, BACKLOG).map_err(system)?;
+        let files = Mutex::new(Some(Files { path, lock }));
+        let listening = Arc::new(Listening { socket, files, accept });
+        self.watch.add_listener(&listening).map_err(|error| Error::system("cannot watch the socket", error))?;
+        Ok(listening)
+    }
+}
+
+/// Where the socket of a name lies, the directory checked.
+fn socket_path(options: &Options, name: &str) -> Result<PathBuf> {
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            format!("'{}' is no name to listen under: it must not be empty, begin with a dot or hold a slash", name.escape_debug()),
+        ));
+    }
+    let directory = match &options.runtime_dir {
+        Some(directory) => sys::ensure_private_dir(directory).map(|()| directory.clone()),
+        None => sys::runtime_dir(),
+    }
+    .map_err(|error| Error::system("no runtime directory", error))?;
+    Ok(directory.join(format!("{name}.sock")))
+}
+
+struct Files {
+    path: PathBuf,
+    lock: sys::LockFile,
+}
+
+/// A listening socket and its files.
+pub(crate) struct Listening {
+    socket: OwnedFd,
+    files: Mutex<Option<Files>>,
+    accept: Option<Accept>,
+}
+
+impl Listening {
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.files.lock().as_ref().map(|files| files.path.clone())
+    }
+
+    /// Removes the files; nobody can connect any more.
+    pub(super) fn close(&self) {
+        sys::shut_socket(&self.socket);
+        if let Some(Files { path, lock }) = self.files.lock().take() {
+            // The socket first: while the lock is held nobody else makes one there.
+            let _ = sys::unlink_socket(&path);
+            let _ = lock.remove();
+        }
+    }
+
+    /// One connection was accepted: looks who it is, and greets.
+    pub(super) fn welcome(&self, engine: &Arc<Engine>, socket: OwnedFd) -> Result<()> {
+        let found = sys::peer_credentials(&socket).map_err(|error| Error::system("cannot see who connects", error))?;
+        let who = Credentials { pid: found.pid, uid: found.uid };
+        let is_welcome = match &self.accept {
+            Some(accept) => super::contain("the accept policy", || accept(&who), engine).unwrap_or(false),
+            None => who.uid == sys::own_uid(),
+        };
+        if !is_welcome {
+            return Err(Error::new(ErrorKind::Refused, format!("a renderer was refused: {who:?}")));
+        }
+        let pidfd = sys::peer_pidfd(&socket).ok();
+        let (link, region) = engine.new_link(socket, Some(HANDSHAKE_TIMEOUT))?;
+        link.set_process(Process { pid: found.pid.unwrap_or(0), pidfd, ..Process::default() });
+        engine.watch_link(&link, Some(region))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+// ---- renderer -----------------------------------------------------------------------------------------------------
+
+/// A socket on which main says Welcome.
+pub(crate) struct Connecting {
+    pub(crate) socket: OwnedFd,
+    /// For an attached renderer: main's dispatcher.
+    pub(crate) served_by: Option<ThreadId>,
+}
+
+/// The descriptor that `spawn` left to this process.
+pub(crate) fn inherited(deadline: Option<Instant>) -> Result<Connecting> {
+    let not_one = |text: String| Error::new(ErrorKind::NotARenderer, text);
+    let number = std::env::var(FD_VARIABLE).map_err(|_| {
+        not_one(format!(
+            "{FD_VARIABLE} is not set: this process was not started by IpcMain::spawn; use connect_to to reach a main \
+             that listens"
+        ))
+    })?;
+    let fd = number.parse().map_err(|_| not_one(format!("{FD_VARIABLE} is '{number}', which is no descriptor")))?;
+    let socket = sys::claim_fd(fd).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::new(ErrorKind::AlreadyConnected, error.to_string()),
+        _ => not_one(format!("{FD_VARIABLE} is '{number}': {error}")),
+    })?;
+    // A grandchild finds the variable too, and under the number perhaps somebody else's socket: look before taking.
+    let mut start = [0; 8];
+    let greeted = sys::wait_readable(&socket, deadline).and_then(|_| sys::peek(&socket, &mut start));
+    match greeted {
+        Ok(sys::Arrived::Data(8)) if u64::from_le_bytes(start) == MAGIC => Ok(Connecting { socket, served_by: None }),
+        Ok(sys::Arrived::Eof) => Err(Error::new(ErrorKind::Disconnected, "main has hung up before we connected")),
+        found => {
+            let _not_ours = socket.into_raw_fd();
+            Err(not_one(format!("descriptor {number} ({FD_VARIABLE}) does not speak our protocol: {found:?}")))
+        }
+    }
+}
+
+/// Connects to a main that listens.
+pub(crate) fn named(options: &Options, name: &str, deadline: Option<Instant>) -> Result<Connecting> {
+    let path = socket_path(options, name)?;
+    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    let socket = sys::connect_at(&path, left).map_err(|error| nobody_listens(name, &path, error))?;
+    Ok(Connecting { socket, served_by: None })
+}
+
+fn nobody_listens(name: &str, path: &Path, error: io::Error) -> Error {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => format!("nobody listens under the name '{name}': there is no '{}'", path.display()),
+        io::ErrorKind::ConnectionRefused => {
+            format!("nobody listens under the name '{name}' any more: '{}' is stale", path.display())
+        }
+        _ => return Error::system(format!("cannot connect to '{}'", path.display()), error),
+    };
+    Error::new(ErrorKind::NotListening, text).with_source(error)
+}
+
+struct Mapped {
+    region: Arc<Region>,
+    event: Option<sys::EventFd>,
+}
+
+fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Result<Mapped, String> {
+    let layout = layout(terms)?;
+    let mut fds = fds.into_iter();
+    let region = match &terms.backing {
+        OfferedBacking::Sealed => {
+            let fd = fds.next().ok_or("main sent no descriptor of the region")?;
+            sys::check_sealed(&fd, layout.region)?;
+            let mapping = sys::Mapping::map(&fd, layout.region).map_err(|error| format!("cannot map the region: {error}"))?;
+            Region::mapped(mapping)
+        }
+        OfferedBacking::Named(name) => {
+            if !name.trim_start_matches('/').starts_with(NAME_PREFIX) {
+                return Err(format!("main's region has the name {name:?}, which does not begin with {NAME_PREFIX}"));
+            }
+            let shmem = ShmemConf::new().os_id(name).open().map_err(|error| format!("cannot open {name:?}: {error}"))?;
+            // `shared_memory` takes whatever size the object has: compared before anything is touched.
+            let len = shmem.len();
+            let region = Region::named(shmem, layout.region)
+                .ok_or_else(|| format!("the region {name:?} has {len} bytes instead of {}", layout.region))?;
+            // Both have it mapped now.
+            sys::shm_unlink(name).map_err(|error| format!("cannot unlink {name:?}: {error}"))?;
+            region
+        }
+    };
+    let event = match descriptors.contains(Descriptors::MAIN_DOORBELL) {
+        true => Some(sys::EventFd::from_owned(fds.next().ok_or("main sent no doorbell")?)),
+        false => None,
+    };
+    Ok(Mapped { region, event })
+}
+
+impl Engine {
+    /// Shakes hands with main and starts.
+    pub(crate) fn connect(self: &Arc<Self>, connecting: Connecting, deadline: Option<Instant>) -> Result<Arc<Link>> {
+        let Connecting { socket, served_by } = connecting;
+        let found = sys::peer_credentials(&socket).map_err(|error| Error::system("cannot see who main is", error))?;
+        // An attached renderer's main is this very process: its end is not to be watched.
+        let pidfd = match found.pid {
+            Some(pid) if pid == own_pid() => None,
+            _ => sys::peer_pidfd(&socket).ok(),
+        };
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let mut machine =
+            Machine::renderer(session(&self.config, false, timeout, pidfd.is_some()), Instant::now());
+        let mut buffer = vec![0; MAX_DATAGRAM + 1];
+        let system = |what: &'static str| move |error| Error::system(what, error);
+        let mut fds = Vec::new();
+        if sys::wait_readable(&socket, deadline).map_err(system("cannot wait for main"))? {
+            let received = sys::receive_message(&socket, &mut buffer, 4).map_err(system("cannot read from main"))?;
+            let now = Instant::now();
+            if received.eof {
+                machine.hung_up(now);
+                machine.process_ended(now, crate::link::Exit::Exited(None));
+            } else {
+                // Truncated: not what was announced, which the machine then says.
+                let count = received.fds.len() + usize::from(received.truncated);
+                fds = received.fds;
+                machine.datagram(now, &buffer[..received.len], count);
+            }
+        } else {
+            machine.timeout(Instant::now() + Duration::from_millis(1));
+        }
+        let mut opened = None;
+        while let Some(output) = machine.poll_output() {
+            match output {
+                Output::Opened(agreed) => {
+                    let fds = std::mem::take(&mut fds);
+                    let made = map(&agreed.region, agreed.descriptors, fds)
+                        .and_then(|Mapped { region, event }| self.pipe(&region, &agreed, event));
+                    match made {
+                        Ok(pipe) => opened = Some((pipe, agreed)),
+                        Err(why) => machine.refuse(Instant::now(), why),
+                    }
+                }
+                Output::Transmit(hello) => {
+                    let sent = sys::send_message(&socket, &hello, &[]);
+                    if sent.is_err() && opened.is_some() {
+                        machine.hung_up(Instant::now());
+                    }
+                }
+                Output::Gone(reason) => return Err(refused(&reason)),
+                _ => {}
+            }
+        }
+        let Some((pipe, agreed)) = opened else {
+            return Err(Error::new(ErrorKind::Refused, "main hung up during the handshake"));
+        };
+        let id = agreed.link_id.get();
+        let link = Link::new(self.clone(), id, machine, socket, None, served_by);
+        link.set_process(Process { pid: agreed.peer.pid, pidfd, ..Process::default() });
+        link.open(pipe, super::send_limits(&agreed), agreed.send.max_pending_calls as usize);
+        self.links.lock().insert(id, link.clone());
+        self.command(Command::Opened(link.clone()));
+        self.start()?;
+        self.watch_link(&link, None)?;
+        Ok(link)
+    }
+}
+
+fn refused(reason: &GoneReason) -> Error {
+    let kind = match reason {
+        GoneReason::Corrupt(_) => ErrorKind::Protocol,
+        GoneReason::NeverConnected(text) if text.contains("did not answer within") => ErrorKind::Timeout,
+        _ => ErrorKind::Refused,
+    };
+    Error::new(kind, format!("cannot connect to main: {reason}"))
+}

@@ -1,0 +1,623 @@
+//! The dispatcher's loop.
+
+use super::call::{self, Outcome};
+use super::{Command, Delivery, Engine, Link, Request, contain, panic_text, record};
+use crate::dispatch::{Action, action};
+use crate::error::{Error, ErrorKind};
+use crate::pipe::{BUDGET_RETRY, Read, Routed};
+use crate::sync::{Arc, Ordering, spin_loop};
+use crate::sys;
+use crate::wake::Next;
+use crate::wire::{self, Envelope};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// The token of the private doorbell; links have their ids, which are not 0.
+pub(super) const OWN_BELL: u64 = 0;
+
+/// Messages of one link in one turn.
+const BUDGET_MESSAGES: usize = 64;
+/// Time of one link in one turn, callbacks included, where others talk too.
+const BUDGET_TIME: Duration = Duration::from_micros(200);
+/// How often the quiet links are looked at while others talk.
+const QUIET_LOOK: Duration = Duration::from_micros(50);
+/// Rounds that the role of a single link is held while spinning.
+const HOLD_ROUNDS: u32 = 64;
+/// Rings in a row without a message before a link is cut. An honest peer rings once for what it wrote; a few rings find
+/// nothing because a waiting caller was faster.
+const RINGS_FOR_NOTHING: u32 = 4096;
+/// Messages read ahead of the one that is dispatched, so that a cancellation behind it is seen.
+const READ_AHEAD: usize = 32;
+
+struct Entry {
+    link: Arc<Link>,
+    /// Looked at every turn; the others are announced and ring.
+    active: bool,
+    /// More than half of its queue is used: not read until that is a quarter.
+    paused: bool,
+    /// Its peer is gone: what is left in the ring is delivered.
+    draining: bool,
+    rings: u32,
+    /// `messages_received` at the last ring.
+    received: u64,
+}
+
+struct Dispatcher<'a> {
+    engine: &'a Arc<Engine>,
+    links: HashMap<u32, Entry>,
+    /// Ids of the links that are looked at every turn.
+    active: Vec<u32>,
+    buffer: Vec<u8>,
+    events: Vec<sys::Event>,
+    wakers: Vec<Waker>,
+    /// When the quiet links were last looked at.
+    looked: Instant,
+    /// A large message waits for the process's budget.
+    retry: bool,
+}
+
+/// Runs until the engine stops.
+pub(super) fn run(engine: &Arc<Engine>) {
+    let mut dispatcher = Dispatcher {
+        engine,
+        links: HashMap::new(),
+        active: Vec::new(),
+        buffer: Vec::new(),
+        events: Vec::new(),
+        wakers: Vec::new(),
+        looked: Instant::now(),
+        retry: false,
+    };
+    dispatcher.run();
+    dispatcher.end();
+}
+
+impl Dispatcher<'_> {
+    fn run(&mut self) {
+        let mut spinning = self.engine.dispatcher_spin.begin();
+        loop {
+            self.engine.bell.clear();
+            if self.engine.is_stopping() {
+                return;
+            }
+            let mut busy = self.run_commands();
+            busy |= self.engine.run_tasks();
+            busy |= self.run_deadlines();
+            busy |= self.turn_links();
+            if busy {
+                spinning.succeeded();
+                spinning = self.engine.dispatcher_spin.begin();
+                self.look_at_quiet();
+                continue;
+            }
+            match spinning.round() {
+                Next::Again => self.spin(),
+                Next::LookAround => self.look_at_quiet(),
+                Next::Sleep => self.sleep(),
+            }
+        }
+    }
+
+    fn entry(&mut self, id: u32) -> Option<&mut Entry> {
+        self.links.get_mut(&id)
+    }
+
+    fn activate(&mut self, id: u32) {
+        if let Some(entry) = self.links.get_mut(&id)
+            && !entry.active
+        {
+            entry.active = true;
+            self.active.push(id);
+        }
+    }
+
+    // ---- commands -----------------------------------------------------------------------------------------------
+
+    fn run_commands(&mut self) -> bool {
+        let mut any = false;
+        while let Some(command) = self.engine.next_command() {
+            any = true;
+            match command {
+                Command::Opened(link) => self.opened(link),
+                Command::Drain(link) => {
+                    let id = link.id;
+                    if let Some(entry) = self.entry(id) {
+                        entry.draining = true;
+                        self.activate(id);
+                    } else {
+                        link.feed(|machine, now| machine.drained(now));
+                    }
+                }
+                Command::Gone(link) => self.gone(&link),
+                Command::Run(run) => {
+                    contain("a hook", || run(self.engine), self.engine);
+                }
+            }
+        }
+        any
+    }
+
+    fn opened(&mut self, link: Arc<Link>) {
+        let id = link.id;
+        if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.get())
+            && let Err(error) = poller.add(&*doorbell, id.into(), sys::Interest::READ_EDGE)
+        {
+            let error = Error::system("cannot watch the renderer's doorbell", error);
+            self.engine.report(Some(id), None, error);
+            link.close();
+        }
+        let entry = Entry { link: link.clone(), active: false, paused: false, draining: false, rings: 0, received: 0 };
+        self.links.insert(id, entry);
+        self.activate(id);
+        self.engine.run_open_hooks(&link);
+    }
+
+    fn gone(&mut self, link: &Arc<Link>) {
+        self.links.remove(&link.id);
+        self.active.retain(|id| *id != link.id);
+        if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.take()) {
+            let _ = poller.remove(&*doorbell); // it was never added if the link never opened
+        }
+        let mut wakers = link.fail_calls();
+        let running = link.requests.lock().cancel_all();
+        wakers.extend(running.iter().filter_map(|request| request.cancel()));
+        for waker in wakers {
+            contain("a waker", || waker.wake(), self.engine);
+        }
+        drop(running);
+        while link.from_inbox().is_some() {} // a link cut as corrupt delivers nothing more
+        self.engine.links.lock().remove(&link.id);
+        if let Some(reason) = link.gone_reason() {
+            self.engine.run_gone_hooks(link, reason);
+        }
+    }
+
+    fn run_deadlines(&mut self) -> bool {
+        if self.engine.deadlines.lock().next().is_none() {
+            return false;
+        }
+        let mut any = false;
+        let now = Instant::now();
+        loop {
+            let expired = self.engine.deadlines.lock().expired(now);
+            let Some((link, call)) = expired else { break };
+            any = true;
+            if let Some(link) = self.engine.link(link) {
+                self.expire(&link, call);
+            }
+        }
+        let live = || self.engine.links.lock().values().map(|link| link.pending_calls()).sum();
+        let is_stale = |live: usize| self.engine.deadlines.lock().is_stale(live);
+        if any && is_stale(live()) {
+            let links: HashMap<_, _> = self.engine.links.lock().clone();
+            let is_live = |link: u32, call| links.get(&link).is_some_and(|link| link.is_waiting_for(call));
+            self.engine.deadlines.lock().retain(is_live);
+        }
+        any
+    }
+
+    fn expire(&mut self, link: &Arc<Link>, call: u64) {
+        let waker = link.expire(call);
+        if let Some(waker) = waker {
+            contain("a waker", || waker.wake(), self.engine);
+        }
+    }
+
+    // ---- waiting ------------------------------------------------------------------------------------------------
+
+    /// Holds the role of the only talking link for a moment and looks at its next word alone.
+    fn spin(&mut self) {
+        let [id] = self.active[..] else { return };
+        let Some(entry) = self.links.get(&id) else { return };
+        let Some(pipe) = entry.link.pipe() else { return };
+        if entry.paused || entry.draining || pipe.queued() > 0 {
+            return;
+        }
+        let Some(rx) = pipe.try_lead() else { return };
+        for _ in 0..HOLD_ROUNDS {
+            if rx.has_more() || rx.is_wanted() || self.engine.bell.is_rung() {
+                break;
+            }
+            spin_loop();
+        }
+        pipe.step_aside(rx);
+    }
+
+    /// Looks at the links that do not talk: they are announced, so their writers ring.
+    fn look_at_quiet(&mut self) {
+        if self.links.len() == self.active.len() {
+            return;
+        }
+        let now = Instant::now();
+        if now.duration_since(self.looked) >= QUIET_LOOK {
+            self.looked = now;
+            self.poll(Some(Duration::ZERO));
+        }
+    }
+
+    /// Takes what has been rung, after waiting for it. Main only.
+    fn poll(&mut self, timeout: Option<Duration>) {
+        let Some(poller) = &self.engine.poller else { return };
+        let mut events = std::mem::take(&mut self.events);
+        if let Err(error) = poller.wait(&mut events, timeout) {
+            // Cannot happen with a descriptor of our own; not to be spun on if it does.
+            self.engine.report(None, None, Error::system("cannot wait for doorbells", error));
+            std::thread::yield_now();
+        }
+        for event in &events {
+            if event.token != OWN_BELL {
+                self.rung(event.token as u32);
+            }
+        }
+        self.events = events;
+    }
+
+    fn rung(&mut self, id: u32) {
+        self.activate(id);
+        let Some(entry) = self.links.get_mut(&id) else { return };
+        let received = entry.link.counters.messages_received.load(Ordering::Relaxed);
+        let moved = entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
+        if received != entry.received || moved {
+            entry.received = received;
+            entry.rings = 0;
+            return;
+        }
+        entry.rings += 1;
+        if entry.rings > RINGS_FOR_NOTHING {
+            let link = entry.link.clone();
+            link.violation(format_args!("it rang {RINGS_FOR_NOTHING} times without a message"));
+        }
+    }
+
+    fn sleep(&mut self) {
+        let engine = self.engine;
+        // A renderer has one link; it sleeps in that link's word, read before the last look.
+        let link = match engine.is_main() {
+            true => None,
+            false => self.links.values().next().map(|entry| entry.link.clone()),
+        };
+        let word = link.as_ref().and_then(|link| link.pipe()).map(|pipe| pipe.dispatcher_word());
+        for id in self.active.clone() {
+            let Some(entry) = self.links.get(&id) else { continue };
+            let link = entry.link.clone();
+            let may_read = !entry.paused && !entry.draining && !self.retry;
+            let Some(pipe) = link.pipe() else { continue };
+            match pipe.dispatcher_may_sleep(may_read) {
+                Ok(true) if !link.has_inbox() => {}
+                Ok(_) => return,
+                Err(violation) => return link.violation(violation),
+            }
+        }
+        if !engine.bell.prepare() {
+            return;
+        }
+        let mut until = engine.deadlines.lock().next();
+        if std::mem::take(&mut self.retry) {
+            let soon = Instant::now() + BUDGET_RETRY;
+            until = Some(until.map_or(soon, |until| until.min(soon)));
+        }
+        if engine.poller.is_some() {
+            // All of them are announced now.
+            for id in self.active.drain(..) {
+                if let Some(entry) = self.links.get_mut(&id) {
+                    entry.active = entry.draining;
+                }
+            }
+            let draining = self.links.iter().filter(|(_, entry)| entry.active).map(|(id, _)| *id);
+            self.active.extend(draining);
+            let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+            self.poll(timeout);
+            engine.bell.awake();
+            if timeout.is_some() {
+                // Whoever waits for the budget is looked at again.
+                let ids: Vec<_> = self.links.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.activate(id));
+            }
+        } else if let Some((word, expected)) = word {
+            engine.sleep.on(word, expected, &engine.bell, until);
+        } else {
+            engine.sleep.private(&engine.bell, until);
+        }
+    }
+
+    // ---- turning links ------------------------------------------------------------------------------------------
+
+    fn turn_links(&mut self) -> bool {
+        let mut busy = false;
+        let mut index = 0;
+        while index < self.active.len() {
+            let id = self.active[index];
+            busy |= self.turn(id);
+            // A callback may have ended the link, which removes it from the list.
+            if self.active.get(index) == Some(&id) {
+                index += 1;
+            }
+        }
+        busy
+    }
+
+    /// One link's turn. Returns whether anything happened.
+    fn turn(&mut self, id: u32) -> bool {
+        let Some(entry) = self.links.get_mut(&id) else { return false };
+        let link = entry.link.clone();
+        let Some(pipe) = link.pipe() else { return false };
+        let mut busy = match pipe.drain_queue() {
+            Ok(moved) => moved,
+            Err(violation) => {
+                link.violation(violation);
+                return true;
+            }
+        };
+        let (queued, limit) = (pipe.queued(), pipe.queue_limit());
+        if entry.paused && queued < limit / 4 {
+            entry.paused = false;
+        } else if queued > limit / 2 && self.engine.is_main() {
+            entry.paused = true;
+        }
+        let (paused, draining) = (entry.paused && !entry.draining, entry.draining);
+        let others = self.active.len() > 1;
+        let since = others.then(Instant::now);
+        let mut messages = 0;
+        while !paused && messages < BUDGET_MESSAGES && !self.engine.is_stopping() {
+            if let Some(message) = link.from_inbox() {
+                self.dispatch(&link, &message);
+            } else if !self.read_ahead(&link) {
+                if draining && !link.has_inbox() && self.is_drained(&link) {
+                    if let Some(entry) = self.links.get_mut(&id) {
+                        entry.draining = false;
+                    }
+                    link.feed(|machine, now| machine.drained(now));
+                    return true;
+                }
+                break;
+            }
+            messages += 1;
+            if since.is_some_and(|since| since.elapsed() > BUDGET_TIME) {
+                break;
+            }
+        }
+        if messages > 0 {
+            busy = true;
+            if let Some(entry) = self.links.get_mut(&id) {
+                entry.rings = 0;
+            }
+        }
+        busy
+    }
+
+    /// Whether nothing of a peer that is gone is left. A caller that leads reads it for us and passes the role on.
+    fn is_drained(&mut self, link: &Arc<Link>) -> bool {
+        let Some(pipe) = link.pipe() else { return true };
+        match pipe.try_lead() {
+            None => false,
+            Some(rx) => {
+                // What is still there after a read that found nothing is a message that cannot be completed.
+                pipe.step_aside(rx);
+                true
+            }
+        }
+    }
+
+    /// Reads what lies in the ring: one message is dispatched at once, more go to the inbox first. Returns whether
+    /// there was any.
+    fn read_ahead(&mut self, link: &Arc<Link>) -> bool {
+        let Some(pipe) = link.pipe() else { return false };
+        let Some(mut rx) = pipe.try_lead() else { return false };
+        if link.has_inbox() {
+            // A caller led in between: what it read comes first.
+            pipe.step_aside(rx);
+            return true;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut read = 0;
+        let mut direct = false;
+        let mut violation = None;
+        while read < READ_AHEAD {
+            match pipe.read(&mut rx, &mut buffer) {
+                Ok(Read::Message) => {
+                    read += 1;
+                    if read == 1 && !rx.has_more() && !is_reply(&buffer) {
+                        direct = true;
+                        break;
+                    }
+                    if link.route(&mut buffer, &mut self.wakers) == Routed::Settle {
+                        break;
+                    }
+                }
+                Ok(Read::Nothing) => break,
+                Ok(Read::NoBudget) => {
+                    self.retry = true;
+                    break;
+                }
+                Err(found) => {
+                    violation = Some(found);
+                    break;
+                }
+            }
+        }
+        // Published before a callback, which may take long.
+        pipe.publish_head(&mut rx);
+        pipe.step_aside(rx);
+        for waker in self.wakers.drain(..) {
+            contain("a waker", || waker.wake(), self.engine);
+        }
+        if let Some(violation) = violation {
+            link.violation(violation);
+        }
+        if direct {
+            let counters = &link.counters;
+            counters.messages_received.fetch_add(1, Ordering::Relaxed);
+            counters.bytes_received.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+            self.dispatch(link, &buffer);
+        }
+        self.buffer = buffer;
+        read > 0
+    }
+
+    // ---- dispatching --------------------------------------------------------------------------------------------
+
+    fn dispatch(&mut self, link: &Arc<Link>, message: &[u8]) {
+        let (envelope, payload) = match wire::split(message, &self.engine.wire_limits) {
+            Ok(parts) => parts,
+            Err(violation) => return link.violation(violation),
+        };
+        match action(&envelope) {
+            Action::Emit => self.emit(link, &envelope, payload, None),
+            Action::EmitSync { call } => {
+                if let Some(request) = self.request(link, &envelope, call) {
+                    self.emit(link, &envelope, payload, Some(&request));
+                }
+            }
+            Action::Call { call } => {
+                if let Some(request) = self.request(link, &envelope, call) {
+                    self.call(link, &envelope, payload, &request);
+                }
+            }
+            Action::Complete { call } => {
+                if let Some(waker) = link.complete(call, Outcome::Reply(message.to_vec())) {
+                    contain("a waker", || waker.wake(), self.engine);
+                }
+            }
+            Action::Cancel { call } => {
+                let request = link.requests.lock().cancel(call);
+                if let Some(waker) = request.as_ref().and_then(|request| request.cancel()) {
+                    contain("a waker", || waker.wake(), self.engine);
+                }
+            }
+            Action::Close => link.feed(|machine, now| machine.peer_close(now)),
+        }
+    }
+
+    /// A request that wants an answer, unless it was cancelled already or there are too many.
+    fn request(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, call: u64) -> Option<Arc<Request>> {
+        if link.requests.lock().is_cancelled(call) {
+            return None;
+        }
+        let request = Request::new(link, call, envelope.frame, envelope.sender, envelope.caller_awake);
+        let limit = self.engine.config.max_pending_calls as usize;
+        if link.open_requests.load(Ordering::Relaxed) > limit {
+            request.fail(&record(call::TOO_MANY_CALLS, &format!("{limit} calls are being answered already")));
+            return None;
+        }
+        Some(request)
+    }
+
+    fn emit(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, payload: &[u8], request: Option<&Arc<Request>>) {
+        let channel = envelope.channel;
+        let snapshot = self.engine.registry.lock().snapshot(channel);
+        if let Err(error) = wire::check_args(payload, &self.engine.wire_limits, snapshot.is_none()) {
+            return link.violation(error);
+        }
+        let Some(snapshot) = snapshot else {
+            if let Some(request) = request {
+                request.fail(&record(call::NO_LISTENER, &format!("No listener registered for '{channel}'")));
+            }
+            return;
+        };
+        let delivery = Delivery { link, frame: envelope.frame, sender: envelope.sender, request, payload };
+        for entry in snapshot.iter() {
+            if entry.is_once() && !self.engine.registry.lock().claim(channel, entry) {
+                continue;
+            }
+            let listener = entry.listener();
+            match catch_unwind(AssertUnwindSafe(|| listener(&delivery))) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_malformed() => return link.violation(error),
+                Ok(Err(error)) => {
+                    let error = Error::new(
+                        ErrorKind::BadArguments,
+                        format!("the arguments do not fit what a listener of '{channel}' takes: {error}"),
+                    );
+                    self.engine.report(Some(link.id), Some(channel), error);
+                }
+                Err(payload) => {
+                    let text = format!("a listener of '{channel}' panicked: {}", panic_text(payload));
+                    let error = Error::new(ErrorKind::HandlerPanicked, text);
+                    self.engine.report(Some(link.id), Some(channel), error);
+                }
+            }
+        }
+        // It may hold the last reference to a listener, whose drop is foreign code.
+        contain("the drop of a listener", || drop(snapshot), self.engine);
+    }
+
+    fn call(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, payload: &[u8], request: &Arc<Request>) {
+        let channel = envelope.channel;
+        if let Err(error) = wire::check_args(payload, &self.engine.wire_limits, false) {
+            return link.violation(error);
+        }
+        let handler = self.engine.registry.lock().take_or_get_handler(channel);
+        let Some(handler) = handler else {
+            let text = format!("No handler registered for '{channel}'");
+            return request.fail(&record(call::NO_HANDLER, &text));
+        };
+        match catch_unwind(AssertUnwindSafe(|| handler(request, payload))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.is_malformed() => link.violation(error),
+            Ok(Err(error)) => request.fail(&record(call::BAD_ARGUMENTS, &error.to_string())),
+            Err(payload) => {
+                let text = panic_text(payload);
+                request.fail(&record(call::HANDLER_PANICKED, &text));
+                let error = Error::new(ErrorKind::HandlerPanicked, format!("the handler of '{channel}' panicked: {text}"));
+                self.engine.report(Some(link.id), Some(channel), error);
+            }
+        }
+        contain("the drop of a handler", || drop(handler), self.engine);
+    }
+
+    // ---- the end ------------------------------------------------------------------------------------------------
+
+    /// Closes what is open and drops what is registered, with nothing held.
+    fn end(&mut self) {
+        let engine = self.engine;
+        engine.watch.stop_listening();
+        for link in engine.all_links() {
+            link.close();
+            // The machine's wish to drain is not heard any more.
+            link.feed(|machine, now| machine.drained(now));
+        }
+        // Those that were made while we closed, and what closing has caused.
+        let mut links = engine.all_links();
+        while let Some(command) = engine.next_command() {
+            match command {
+                Command::Gone(link) => self.gone(&link),
+                Command::Drain(link) | Command::Opened(link) => {
+                    link.feed(|machine, now| machine.drained(now));
+                    links.push(link);
+                }
+                // What somebody wanted to run here: too late, but its captures are dropped with nothing held.
+                Command::Run(run) => drop(contain("the drop of a hook", || drop(run), engine)),
+            }
+        }
+        for link in links {
+            for waker in link.fail_calls() {
+                contain("a waker", || waker.wake(), engine);
+            }
+        }
+        engine.run_tasks();
+        engine.drop_tasks();
+        let (listeners, handlers) = {
+            let mut registry = engine.registry.lock();
+            let names = registry.handler_names();
+            let handlers: Vec<_> = names.iter().filter_map(|name| registry.remove_handler(name)).collect();
+            (registry.remove_all_listeners(None), handlers)
+        };
+        for listener in listeners {
+            contain("the drop of a listener", || drop(listener), engine);
+        }
+        for handler in handlers {
+            contain("the drop of a handler", || drop(handler), engine);
+        }
+        let hooks = std::mem::take(&mut *engine.hooks.lock());
+        contain("the drop of a hook", || drop(hooks), engine);
+        engine.links.lock().clear();
+        self.links.clear();
+    }
+}
+
+/// Whether a message is the answer to a call of ours, by its first byte.
+fn is_reply(message: &[u8]) -> bool {
+    message.first().is_some_and(|kind| [wire::Kind::Reply as u8, wire::Kind::ReplyError as u8].contains(kind))
+}

@@ -1,0 +1,829 @@
+//! One link as its process sees it: the pipe, the calls that wait, what was read for the dispatcher.
+
+use super::call::{Call, Outcome, Request};
+use super::{Command, Engine};
+use crate::dispatch::{self, Action, Calls, NotBegun, Requests};
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::{self as machine, GoneReason, Output};
+use crate::pipe::{Pipe, Routed, SendError, SendMode, Violation, Waited, Waiter};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sys;
+use crate::wake::Bell;
+use crate::wire::{self, Envelope, IntoArgs, Kind};
+use parking_lot::Condvar;
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::task::Waker;
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+
+/// The main frame of a renderer.
+pub(crate) const MAIN_FRAME: u32 = 1;
+
+/// A thread's own buffers are kept up to this size between messages.
+const KEEP: usize = 64 << 10;
+
+thread_local! {
+    static ENCODE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BELL: Cell<Option<Arc<Bell>>> = const { Cell::new(None) };
+}
+
+fn take_buffer(of: &'static std::thread::LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
+    // A thread that is ending has no buffers any more: then a fresh one serves.
+    let mut buffer = of.try_with(Cell::take).unwrap_or_default();
+    buffer.clear();
+    buffer
+}
+
+fn keep_buffer(of: &'static std::thread::LocalKey<Cell<Vec<u8>>>, buffer: Vec<u8>) {
+    if buffer.capacity() <= KEEP {
+        let _ = of.try_with(|kept| kept.set(buffer));
+    }
+}
+
+/// Gives back the buffer of a reply that was decoded, for the next wait of this thread.
+pub(crate) fn recycle(buffer: Vec<u8>) {
+    keep_buffer(&READ, buffer);
+}
+
+/// Counters of one link; see [`WebContents::stats`](crate::WebContents::stats).
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) refused_full: AtomicU64,
+    pub(crate) late_replies: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// What is known of the process at the other end when its link is made.
+#[derive(Default)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: Option<OwnedFd>,
+    /// Ours to reap.
+    pub(crate) is_child: bool,
+    /// Kept for the pipes of its standard streams.
+    pub(crate) child: Option<std::process::Child>,
+}
+
+/// A descriptor that is closed before its link is dropped: somebody may keep a handle of a renderer that is gone.
+pub(crate) struct Closable<T>(Mutex<Option<Arc<T>>>);
+
+impl<T> Closable<T> {
+    fn new(value: Option<T>) -> Self {
+        Self(Mutex::new(value.map(Arc::new)))
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<T>> {
+        self.0.lock().clone()
+    }
+
+    /// Closed as soon as nobody uses it any more.
+    pub(crate) fn take(&self) -> Option<Arc<T>> {
+        self.0.lock().take()
+    }
+}
+
+#[derive(Default)]
+struct Inbox {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// A leading caller does not read on because of us.
+    is_full: bool,
+}
+
+/// What main sends before the renderer has connected waits here.
+struct Early {
+    messages: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+pub(crate) struct Link {
+    pub(crate) id: u32,
+    pub(crate) engine: Arc<Engine>,
+    pipe: OnceLock<Pipe>,
+    early: Mutex<Early>,
+    opened: Condvar,
+    /// What the peer takes, as agreed.
+    limits: OnceLock<wire::Limits>,
+    calls: Mutex<Calls<Arc<Call>>>,
+    inbox: Mutex<Inbox>,
+    /// `Inbox::bytes`, to be looked at without the lock.
+    inbox_bytes: AtomicUsize,
+    pub(crate) requests: Mutex<Requests<Arc<Request>>>,
+    /// Requests of the peer's that have no answer yet.
+    pub(crate) open_requests: AtomicUsize,
+    pub(crate) machine: Mutex<machine::Link>,
+    pub(crate) socket: Closable<OwnedFd>,
+    pub(crate) pidfd: Closable<OwnedFd>,
+    pid: AtomicU32,
+    is_child: AtomicBool,
+    pub(crate) child: Mutex<Option<std::process::Child>>,
+    exit: OnceLock<machine::Exit>,
+    /// No call is answered any more.
+    lost: AtomicBool,
+    gone: OnceLock<GoneReason>,
+    /// For an attached renderer: main's dispatcher, which serves our calls.
+    pub(crate) served_by: Option<ThreadId>,
+    pub(crate) counters: Counters,
+    /// Our end of the doorbell that the peer rings, in main.
+    pub(crate) doorbell: Closable<sys::EventFd>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        engine: Arc<Engine>,
+        id: u32,
+        machine: machine::Link,
+        socket: OwnedFd,
+        doorbell: Option<sys::EventFd>,
+        served_by: Option<ThreadId>,
+    ) -> Arc<Self> {
+        let max_calls = engine.config.max_pending_calls as usize;
+        Arc::new(Self {
+            id,
+            engine,
+            pipe: OnceLock::new(),
+            early: Mutex::new(Early { messages: VecDeque::new(), bytes: 0 }),
+            opened: Condvar::new(),
+            limits: OnceLock::new(),
+            calls: Mutex::new(Calls::new(max_calls)),
+            inbox: Mutex::default(),
+            inbox_bytes: AtomicUsize::new(0),
+            requests: Mutex::new(Requests::new()),
+            open_requests: AtomicUsize::new(0),
+            machine: Mutex::new(machine),
+            socket: Closable::new(Some(socket)),
+            pidfd: Closable::new(None),
+            pid: AtomicU32::new(0),
+            is_child: AtomicBool::new(false),
+            child: Mutex::new(None),
+            exit: OnceLock::new(),
+            lost: AtomicBool::new(false),
+            gone: OnceLock::new(),
+            served_by,
+            counters: Counters::default(),
+            doorbell: Closable::new(doorbell),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn pipe(&self) -> Option<&Pipe> {
+        self.pipe.get()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.pipe.get().is_some() && !self.is_lost()
+    }
+
+    /// The peer is gone, or the link was closed; messages that arrived before may still be delivered.
+    #[inline]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn gone_reason(&self) -> Option<&GoneReason> {
+        self.gone.get()
+    }
+
+    pub(crate) fn set_process(&self, process: Process) {
+        self.pid.store(process.pid, Ordering::Relaxed);
+        self.is_child.store(process.is_child, Ordering::Relaxed);
+        *self.pidfd.0.lock() = process.pidfd.map(Arc::new);
+        *self.child.lock() = process.child;
+    }
+
+    /// Process id of the other end; 0 where it is not visible.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process is ours to reap.
+    pub(crate) fn is_child(&self) -> bool {
+        self.is_child.load(Ordering::Relaxed)
+    }
+
+    /// How the process ended, if it did.
+    pub(crate) fn exit(&self) -> Option<machine::Exit> {
+        self.exit.get().copied()
+    }
+
+    pub(crate) fn set_exit(&self, exit: machine::Exit) {
+        let _ = self.exit.set(exit);
+    }
+
+    /// The deadline of a future's call is over.
+    pub(crate) fn expire(&self, id: u64) -> Option<Waker> {
+        let call = self.calls.lock().end(id)?;
+        self.tell_cancelled(id);
+        call.finish(Outcome::Failed(timed_out()))
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn queued(&self) -> usize {
+        match self.pipe.get() {
+            Some(pipe) => pipe.queued(),
+            None => self.early.lock().bytes,
+        }
+    }
+
+    fn send_limits(&self) -> wire::Limits {
+        self.limits.get().copied().unwrap_or_else(|| self.engine.config.wire_limits())
+    }
+
+    // ---- the session machine ------------------------------------------------------------------------------------
+
+    /// Feeds the machine and carries out what it says. Never runs foreign code, never blocks.
+    pub(crate) fn feed(self: &Arc<Self>, input: impl FnOnce(&mut machine::Link, Instant)) {
+        let mut machine = self.machine.lock();
+        let before = machine.next_deadline();
+        input(&mut machine, Instant::now());
+        while let Some(output) = machine.poll_output() {
+            self.carry_out(&mut machine, output);
+        }
+        let deadline = machine.next_deadline();
+        drop(machine);
+        if deadline != before && deadline.is_some() {
+            self.engine.watch.look_at_deadlines();
+        }
+    }
+
+    fn carry_out(self: &Arc<Self>, machine: &mut machine::Link, output: Output) {
+        match output {
+            // Main's Welcome goes out with its descriptors, and a renderer's Hello before its link is made: neither
+            // comes here.
+            Output::Transmit(_) => {}
+            Output::Opened(agreed) => {
+                if let Err(why) = self.engine.open(self, &agreed) {
+                    machine.refuse(Instant::now(), why);
+                }
+            }
+            Output::PeerLost => self.lose(),
+            Output::ShutSocket => self.engine.watch.forget(self),
+            Output::DrainRing => self.engine.command(Command::Drain(self.clone())),
+            Output::Gone(reason) => {
+                self.engine.watch.forget(self);
+                let _ = self.gone.set(reason);
+                self.lose();
+                self.engine.command(Command::Gone(self.clone()));
+            }
+        }
+    }
+
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        if let Some(pipe) = self.pipe.get() {
+            pipe.set_gone();
+        }
+        // Under the lock, or a thread between its look and its sleep would miss it.
+        let _early = self.early.lock();
+        self.opened.notify_all();
+    }
+
+    /// The terms are agreed: what waited goes out, in order.
+    pub(crate) fn open(&self, pipe: Pipe, limits: wire::Limits, max_calls: usize) {
+        let mut early = self.early.lock();
+        let _ = self.limits.set(limits);
+        {
+            let mut calls = self.calls.lock();
+            let ours = self.engine.config.max_pending_calls as usize;
+            calls.set_limit(max_calls.min(ours));
+        }
+        for mut message in early.messages.drain(..) {
+            if message.len() <= limits.max_message_size {
+                // Counted when it began to wait; an error here means that the peer is gone already.
+                let _ = pipe.send(&mut message, SendMode { beyond_limit: true, quiet: false });
+            } else {
+                self.engine.report(Some(self.id), None, too_large(message.len(), limits.max_message_size));
+            }
+        }
+        self.engine.budget.give_back(early.bytes);
+        early.bytes = 0;
+        let _ = self.pipe.set(pipe);
+        self.opened.notify_all();
+    }
+
+    /// The peer broke a rule: its link is cut.
+    #[cold]
+    pub(crate) fn violation(self: &Arc<Self>, text: impl std::fmt::Display) {
+        let text = text.to_string();
+        self.feed(|machine, now| machine.violation(now, text));
+    }
+
+    /// Closes the link: what was sent before is in the ring or waits in the queue, the Close message comes last.
+    pub(crate) fn close(self: &Arc<Self>) {
+        if !self.is_lost()
+            && let Some(pipe) = self.pipe.get()
+        {
+            let mut message = Vec::with_capacity(wire::HEADER_LEN);
+            wire::begin(&envelope(Kind::Close, 0, ""), &mut message);
+            let _ = pipe.send(&mut message, SendMode { beyond_limit: true, quiet: false });
+        }
+        self.feed(|machine, now| machine.local_close(now));
+    }
+
+    // ---- sending ------------------------------------------------------------------------------------------------
+
+    fn check_usable(&self) -> Result<()> {
+        self.engine.check_fork()?;
+        if self.is_lost() { Err(self.disconnected()) } else { Ok(()) }
+    }
+
+    #[cold]
+    pub(crate) fn disconnected(&self) -> Error {
+        let who = self.engine.peer_name(self.id);
+        let text = match self.gone.get() {
+            Some(reason) => format!("{who} is gone: {reason}"),
+            None => format!("{who} is gone"),
+        };
+        Error::new(ErrorKind::Disconnected, text)
+    }
+
+    /// Encodes a message into this thread's own buffer and sends it. No lock is held while the values are serialized.
+    #[inline]
+    fn send_with(
+        &self,
+        envelope: &Envelope<'_>,
+        mode: SendMode,
+        payload: impl FnOnce(&mut Vec<u8>, &wire::Limits) -> Result<(), wire::ValueError>,
+        is_wanted: impl FnOnce() -> bool,
+    ) -> Result<()> {
+        let limits = self.send_limits();
+        wire::check_channel(envelope.channel, &limits).map_err(invalid_value)?;
+        let mut message = take_buffer(&ENCODE);
+        wire::begin(envelope, &mut message);
+        let result = payload(&mut message, &limits).map_err(invalid_value).and_then(|()| {
+            if message.len() > limits.max_message_size {
+                return Err(too_large(message.len(), limits.max_message_size));
+            }
+            if is_wanted() { self.push(&mut message, mode) } else { Ok(()) }
+        });
+        keep_buffer(&ENCODE, message);
+        result
+    }
+
+    /// Hands an encoded message to the pipe, or to what waits for one.
+    #[inline]
+    pub(crate) fn push(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
+        let len = message.len() as u64;
+        match self.pipe.get() {
+            Some(pipe) => pipe.send(message, mode).map_err(|error| self.not_sent(error))?,
+            None => self.push_early(message, mode)?,
+        }
+        count(&self.counters.messages_sent, 1);
+        count(&self.counters.bytes_sent, len);
+        Ok(())
+    }
+
+    #[cold]
+    fn push_early(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
+        let mut early = self.early.lock();
+        if let Some(pipe) = self.pipe.get() {
+            drop(early);
+            return pipe.send(message, mode).map_err(|error| self.not_sent(error));
+        }
+        if self.is_lost() {
+            return Err(self.disconnected());
+        }
+        let limit = self.engine.config.queue_limit;
+        if early.bytes >= limit {
+            return Err(self.not_sent(SendError::Full { queued: early.bytes, limit }));
+        }
+        let budget = &self.engine.budget;
+        if !budget.take(message.len()) {
+            return Err(self.not_sent(SendError::ProcessFull { used: budget.used(), limit: budget.limit() }));
+        }
+        early.bytes += message.len();
+        early.messages.push_back(std::mem::take(message));
+        Ok(())
+    }
+
+    #[cold]
+    fn not_sent(&self, error: SendError) -> Error {
+        let who = self.engine.peer_name(self.id);
+        match error {
+            SendError::Gone => return self.disconnected(),
+            SendError::Corrupt(corrupt) => {
+                let text = corrupt.to_string();
+                if let Some(link) = self.engine.link(self.id) {
+                    link.violation(&text);
+                }
+                return Error::new(ErrorKind::Protocol, format!("{who} broke the protocol: {text}"));
+            }
+            SendError::Full { queued, limit } => {
+                count(&self.counters.refused_full, 1);
+                Error::new(
+                    ErrorKind::Full,
+                    format!(
+                        "{who} does not keep up: {queued} bytes wait for it and queue_limit is {limit}; wait with \
+                         send_timeout or flush, send less, or raise the limit"
+                    ),
+                )
+            }
+            SendError::ProcessFull { used, limit } => {
+                count(&self.counters.refused_full, 1);
+                Error::new(
+                    ErrorKind::Full,
+                    format!(
+                        "{used} bytes wait in this process and process_limit is {limit}; wait with send_timeout or \
+                         flush, send less, or raise the limit"
+                    ),
+                )
+            }
+        }
+    }
+
+    /// `send`: never waits.
+    #[inline]
+    pub(crate) fn send<A: IntoArgs>(&self, frame: u32, channel: &str, args: &A) -> Result<()> {
+        self.check_usable()?;
+        self.send_with(
+            &Envelope { frame, ..envelope(Kind::Send, 0, channel) },
+            SendMode::default(),
+            |out, limits| wire::encode_args(args, out, limits),
+            || true,
+        )
+    }
+
+    /// `send_timeout`: waits until the queue takes the message.
+    pub(crate) fn send_timeout<A: IntoArgs>(
+        self: &Arc<Self>,
+        frame: u32,
+        channel: &str,
+        args: &A,
+        timeout: Duration,
+    ) -> Result<()> {
+        self.check_blocking("send_timeout")?;
+        let until = Instant::now().checked_add(timeout);
+        loop {
+            match self.send(frame, channel, args) {
+                Err(error) if error.kind() == ErrorKind::Full => {
+                    let below = self.engine.config.queue_limit;
+                    match self.wait_for_queue(below, until)? {
+                        true => continue,
+                        false => return Err(error),
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// `flush`: waits until all that was sent before is in the ring, where the peer finds it even if we end.
+    pub(crate) fn flush(self: &Arc<Self>, timeout: Duration) -> Result<()> {
+        self.check_blocking("flush")?;
+        self.check_usable()?;
+        match self.wait_for_queue(1, Instant::now().checked_add(timeout))? {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "{} bytes still wait for {} after {timeout:?}: it does not read",
+                    self.queued(),
+                    self.engine.peer_name(self.id)
+                ),
+            )),
+        }
+    }
+
+    /// Waits until the renderer has connected, is gone, or the time is over.
+    pub(crate) fn wait_until_open(&self, until: Instant) {
+        let mut early = self.early.lock();
+        while self.pipe.get().is_none() && !self.is_lost() {
+            if self.opened.wait_until(&mut early, until).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until fewer than `below` bytes wait; false: the time is over.
+    pub(crate) fn wait_for_queue(self: &Arc<Self>, below: usize, until: Option<Instant>) -> Result<bool> {
+        {
+            let mut early = self.early.lock();
+            while self.pipe.get().is_none() && !self.is_lost() {
+                match until {
+                    Some(until) if self.opened.wait_until(&mut early, until).timed_out() => return Ok(false),
+                    Some(_) => {}
+                    None => self.opened.wait(&mut early),
+                }
+            }
+        }
+        let Some(pipe) = self.pipe.get() else { return Err(self.disconnected()) };
+        pipe.begin_to_wait_for_room();
+        let budget = &self.engine.budget;
+        let waited = self.wait(
+            &mut || pipe.queued() < below && (below == 1 || budget.used() < budget.limit()),
+            until,
+        );
+        pipe.end_to_wait_for_room();
+        match waited {
+            Waited::Done => Ok(true),
+            Waited::TimedOut => Ok(false),
+            Waited::Gone => Err(self.disconnected()),
+            Waited::Violation(violation) => {
+                self.violation(&violation);
+                Err(self.disconnected())
+            }
+        }
+    }
+
+    /// Refuses a wait on the thread that would have to serve what is waited for.
+    pub(crate) fn check_blocking(&self, what: &str) -> Result<()> {
+        let this = std::thread::current().id();
+        let on_mains_dispatcher = self.engine.is_main() && self.engine.is_dispatcher(this);
+        if !on_mains_dispatcher && self.served_by != Some(this) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::WouldDeadlock,
+            format!(
+                "{what} would block main's dispatcher, the thread that has to serve the other end; use an async handler, \
+                 or another thread"
+            ),
+        ))
+    }
+
+    // ---- calls --------------------------------------------------------------------------------------------------
+
+    /// Sends a request, in order with `send`; the call is answered through its slot.
+    pub(crate) fn call<A: IntoArgs>(&self, kind: Kind, channel: &str, args: &A) -> Result<(u64, Arc<Call>)> {
+        self.check_usable()?;
+        let call = Call::new();
+        let id = self.calls.lock().begin(call.clone()).map_err(|error| match error {
+            NotBegun::Closed => self.disconnected(),
+            NotBegun::TooMany { limit } => Error::new(
+                ErrorKind::Limit,
+                format!("{limit} calls wait for an answer already, which is the limit (max_pending_calls)"),
+            ),
+        })?;
+        let envelope = Envelope { caller_awake: true, ..envelope(kind, id, channel) };
+        let payload = |out: &mut Vec<u8>, limits: &wire::Limits| wire::encode_args(args, out, limits);
+        let sent = self.send_with(&envelope, SendMode::default(), payload, || true);
+        if let Err(error) = sent {
+            self.calls.lock().end(id);
+            return Err(error);
+        }
+        Ok((id, call))
+    }
+
+    /// The call is given up: its answer is not waited for, and the peer is told if `tell` says so.
+    pub(crate) fn give_up(&self, id: u64, tell: bool) {
+        let open = self.calls.lock().end(id).is_some();
+        if open && tell {
+            self.tell_cancelled(id);
+        }
+    }
+
+    fn tell_cancelled(&self, id: u64) {
+        if !self.is_lost() {
+            let mut message = take_buffer(&ENCODE);
+            wire::begin(&envelope(Kind::Cancel, id, ""), &mut message);
+            // Small, and no more of them than calls: it may go beyond the limit. If the peer is gone, so is the call.
+            let _ = self.push(&mut message, SendMode { beyond_limit: true, quiet: false });
+            keep_buffer(&ENCODE, message);
+        }
+    }
+
+    /// Answers one call of ours; the waker, if any, is to be woken with nothing held.
+    pub(crate) fn complete(&self, id: u64, outcome: Outcome) -> Option<Waker> {
+        let call = self.calls.lock().end(id);
+        match call {
+            Some(call) => call.finish(outcome),
+            None => {
+                count(&self.counters.late_replies, 1);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn is_waiting_for(&self, id: u64) -> bool {
+        self.calls.lock().contains(id)
+    }
+
+    pub(crate) fn pending_calls(&self) -> usize {
+        self.calls.lock().len()
+    }
+
+    /// No call is answered any more: the wakers of those that waited.
+    pub(crate) fn fail_calls(&self) -> Vec<Waker> {
+        let calls = self.calls.lock().close();
+        calls.into_iter().filter_map(|call| call.finish(Outcome::Failed(self.disconnected()))).collect()
+    }
+
+    // ---- replying -----------------------------------------------------------------------------------------------
+
+    /// Sends a reply made by `payload`, unless `is_wanted`, asked once it is encoded, says no; one that finds no room
+    /// becomes a small one that says so.
+    pub(crate) fn reply(
+        &self,
+        kind: Kind,
+        id: u64,
+        quiet: bool,
+        payload: impl FnOnce(&mut Vec<u8>, &wire::Limits) -> Result<(), wire::ValueError>,
+        is_wanted: impl FnOnce() -> bool,
+    ) -> Result<()> {
+        let mode = SendMode { quiet, beyond_limit: false };
+        match self.send_with(&envelope(kind, id, ""), mode, payload, is_wanted) {
+            Err(error) if error.kind() == ErrorKind::Full => {
+                let record = super::call::record(super::call::REPLY_FULL, &error.to_string());
+                // Room for these is kept from the start: one a pending call, and those are limited.
+                self.send_with(
+                    &envelope(Kind::ReplyError, id, ""),
+                    SendMode { quiet, beyond_limit: true },
+                    |out, limits| {
+                        record.encode(out, limits);
+                        Ok(())
+                    },
+                    || true,
+                )?;
+                Err(error)
+            }
+            result => result,
+        }
+    }
+
+    // ---- reading ------------------------------------------------------------------------------------------------
+
+    /// Takes a message just read, with the role held: replies go to their calls, the rest to the inbox.
+    pub(crate) fn route(self: &Arc<Self>, message: &mut Vec<u8>, wakers: &mut Vec<Waker>) -> Routed {
+        count(&self.counters.messages_received, 1);
+        count(&self.counters.bytes_received, message.len() as u64);
+        let action = match wire::split(message, &self.engine.wire_limits) {
+            Ok((envelope, _)) => dispatch::action(&envelope),
+            Err(violation) => {
+                self.violation(violation);
+                return Routed::Moved;
+            }
+        };
+        match action {
+            Action::Complete { call } => {
+                let waker = self.complete(call, Outcome::Reply(std::mem::take(message)));
+                let Some(waker) = waker else { return Routed::Moved };
+                wakers.push(waker);
+                Routed::Settle
+            }
+            action => {
+                if let Action::Cancel { call } = action {
+                    self.requests.lock().cancel_unstarted(call);
+                }
+                self.to_inbox(std::mem::take(message));
+                Routed::Moved
+            }
+        }
+    }
+
+    fn to_inbox(&self, message: Vec<u8>) {
+        let bytes = message.len();
+        self.engine.budget.force(bytes);
+        let mut inbox = self.inbox.lock();
+        inbox.bytes += bytes;
+        self.inbox_bytes.store(inbox.bytes.max(1), Ordering::Release);
+        inbox.messages.push_back(message);
+    }
+
+    /// The next message that was read for the dispatcher.
+    pub(crate) fn from_inbox(&self) -> Option<Vec<u8>> {
+        if self.inbox_bytes.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut inbox = self.inbox.lock();
+        let message = inbox.messages.pop_front()?;
+        inbox.bytes -= message.len();
+        let left = if inbox.messages.is_empty() { 0 } else { inbox.bytes.max(1) };
+        self.inbox_bytes.store(left, Ordering::Release);
+        let room = inbox.is_full && inbox.bytes < self.engine.config.queue_limit / 2;
+        if room {
+            inbox.is_full = false;
+        }
+        drop(inbox);
+        self.engine.budget.give_back(message.len());
+        if room && let Some(pipe) = self.pipe.get() {
+            pipe.ring_callers();
+        }
+        Some(message)
+    }
+
+    pub(crate) fn has_inbox(&self) -> bool {
+        self.inbox_bytes.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether a leading caller may read on. The dispatcher's own nested wait may fill the inbox up to the limit of the
+    /// process, because nobody but itself would empty it.
+    fn may_read(&self, on_dispatcher: bool) -> bool {
+        let budget = &self.engine.budget;
+        let limit = self.engine.config.queue_limit;
+        if budget.used() < budget.limit() && (on_dispatcher || self.inbox_bytes.load(Ordering::Relaxed) < limit) {
+            return true;
+        }
+        let mut inbox = self.inbox.lock();
+        inbox.is_full = inbox.bytes >= limit / 2;
+        !inbox.is_full
+    }
+
+    // ---- waiting ------------------------------------------------------------------------------------------------
+
+    /// Waits until `is_done`; reads the ring for everybody meanwhile.
+    pub(crate) fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
+        let Some(pipe) = self.pipe.get() else { return Waited::Gone };
+        let bell = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(Bell::new);
+        let mut buffer = take_buffer(&READ);
+        let on_dispatcher = self.engine.is_dispatcher(std::thread::current().id());
+        let mut waiter = LinkWaiter { link: self, is_done, wakers: Vec::new(), on_dispatcher, foreign: false };
+        let waited = pipe.wait_until(&mut waiter, &bell, &self.engine.caller_spin, until, &mut buffer);
+        waiter.settle();
+        keep_buffer(&READ, buffer);
+        let _ = BELL.try_with(|kept| kept.set(Some(bell)));
+        waited
+    }
+
+    /// Waits for the answer of a call.
+    pub(crate) fn wait_for(self: &Arc<Self>, call: &Arc<Call>, until: Option<Instant>) -> Waited {
+        // A follower is rung through the call; a leader reads the answer itself.
+        let bell = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(Bell::new);
+        call.rung_by(&bell);
+        let _ = BELL.try_with(|kept| kept.set(Some(bell)));
+        self.wait(&mut || call.is_done(), until)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let bytes = self.early.lock().bytes + self.inbox.lock().bytes;
+        self.engine.budget.give_back(bytes);
+    }
+}
+
+struct LinkWaiter<'a> {
+    link: &'a Arc<Link>,
+    is_done: &'a mut dyn FnMut() -> bool,
+    wakers: Vec<Waker>,
+    on_dispatcher: bool,
+    foreign: bool,
+}
+
+impl Waiter for LinkWaiter<'_> {
+    fn is_done(&mut self) -> bool {
+        (self.is_done)()
+    }
+
+    fn route(&mut self, message: &mut Vec<u8>) -> Routed {
+        let routed = self.link.route(message, &mut self.wakers);
+        if self.link.has_inbox() {
+            // Needs no role, so it may be told at once; no system call if it is awake.
+            self.foreign = true;
+            self.link.engine.ring();
+        }
+        routed
+    }
+
+    fn may_read(&mut self) -> bool {
+        self.link.may_read(self.on_dispatcher)
+    }
+
+    fn settle(&mut self) {
+        for waker in self.wakers.drain(..) {
+            super::contain("a waker", || waker.wake(), &self.link.engine);
+        }
+    }
+}
+
+/// An envelope of our main frame.
+pub(crate) fn envelope(kind: Kind, call: u64, channel: &str) -> Envelope<'_> {
+    Envelope { kind, caller_awake: false, frame: MAIN_FRAME, call, channel, sender: 0 }
+}
+
+#[cold]
+pub(crate) fn invalid_value(error: wire::ValueError) -> Error {
+    let kind = if error.is_too_large() { ErrorKind::TooLarge } else { ErrorKind::InvalidValue };
+    Error::new(kind, error.to_string()).with_source(error)
+}
+
+/// The error of a call whose time is over.
+#[cold]
+pub(crate) fn timed_out() -> Error {
+    Error::new(ErrorKind::Timeout, "no answer came in time; the call may still run at the other end")
+}
+
+#[cold]
+fn too_large(len: usize, limit: usize) -> Error {
+    Error::new(
+        ErrorKind::TooLarge,
+        format!("the message has {len} bytes and the limit of the link is {limit} (max_message_size)"),
+    )
+}
+
+/// What a violation of the pipe is called in an error.
+impl From<Violation> for String {
+    fn from(violation: Violation) -> Self {
+        violation.to_string()
+    }
+}

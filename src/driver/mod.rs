@@ -1,0 +1,519 @@
+//! Turns links: drain, decode, dispatch, run callbacks, encode, ring. The only place with threads and clocks.
+//!
+//! Two threads a handle. The **dispatcher** runs every callback, one at a time, and sleeps in one epoll (main) or one
+//! futex (renderer). **watch** sleeps on sockets and pidfds, shakes hands, reaps, and runs nobody's code but the accept
+//! policy; so a callback that blocks cannot hide a death.
+//!
+//! No lock is held, and the role of no link, while code runs that is not ours.
+
+mod call;
+mod connect;
+mod dispatcher;
+mod link;
+mod tasks;
+mod watch;
+
+pub(crate) use call::{Call, HANDLER_PANICKED, Request, read_reply, record};
+pub use connect::Credentials;
+pub(crate) use connect::{Accept, Connecting, Listening, inherited, named};
+pub(crate) use link::{Link, MAIN_FRAME, timed_out};
+pub(crate) use tasks::{CatchPanic, in_task};
+
+use crate::config::Config;
+use crate::dispatch::Deadlines;
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::{Agreed, GoneReason, Side};
+use crate::pipe::{Budget, Parts, Pipe};
+use crate::registry::Registry;
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+use crate::sys;
+use crate::wake::{self, Bell, Sleep, Spin};
+use crate::wire;
+use parking_lot::Condvar;
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread::{JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+/// A message as a listener gets it.
+pub(crate) struct Delivery<'a> {
+    pub(crate) link: &'a Arc<Link>,
+    pub(crate) frame: u32,
+    pub(crate) sender: u32,
+    /// Of a synchronous message.
+    pub(crate) request: Option<&'a Arc<Request>>,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A listener: decodes its arguments and runs the user's closure.
+pub(crate) type Listener = Arc<dyn Fn(&Delivery<'_>) -> Result<(), wire::ValueError> + Send + Sync>;
+/// A handler: decodes its arguments, runs the user's closure and answers, or leaves that to a task.
+pub(crate) type Handler = Arc<dyn Fn(&Arc<Request>, &[u8]) -> Result<(), wire::ValueError> + Send + Sync>;
+/// Called when a renderer is gone.
+pub(crate) type GoneHook = Arc<dyn Fn(&Arc<Link>, &GoneReason) + Send + Sync>;
+/// Called when a renderer has connected.
+pub(crate) type OpenHook = Arc<dyn Fn(&Arc<Link>) + Send + Sync>;
+/// Called for what went wrong where nobody waits for an error.
+pub(crate) type ErrorHook = Arc<dyn Fn(&ErrorReport) + Send + Sync>;
+/// Where async handlers run, if not on the dispatcher.
+pub(crate) type Executor = Arc<dyn Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
+
+/// What went wrong where nobody waits for an error: a listener whose arguments do not fit or that panicked, a message that
+/// could not be delivered. Given to `on_error`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ErrorReport {
+    /// The renderer concerned, as main numbers it.
+    pub renderer: Option<u32>,
+    /// The channel concerned.
+    pub channel: Option<String>,
+    /// What went wrong.
+    pub error: Error,
+}
+
+/// What other threads ask of the dispatcher.
+pub(crate) enum Command {
+    Opened(Arc<Link>),
+    Drain(Arc<Link>),
+    Gone(Arc<Link>),
+    /// Something of the user's to be run there.
+    Run(Box<dyn FnOnce(&Arc<Engine>) + Send>),
+}
+
+/// Hooks, and what happened before the first of them was there.
+#[derive(Default)]
+struct Hooks {
+    gone: Vec<GoneHook>,
+    opened: Vec<OpenHook>,
+    error: Option<ErrorHook>,
+    missed: VecDeque<Arc<Link>>,
+}
+
+/// Renderers that went before anybody asked are remembered up to this many.
+const MISSED: usize = 256;
+
+#[derive(Default)]
+struct Threads {
+    handles: Vec<JoinHandle<()>>,
+    running: u32,
+}
+
+/// One `IpcMain` or one `IpcRenderer` at work.
+pub(crate) struct Engine {
+    side: Side,
+    pub(crate) config: Config,
+    pub(crate) wire_limits: wire::Limits,
+    pub(crate) registry: Mutex<Registry<Listener, Handler>>,
+    links: Mutex<HashMap<u32, Arc<Link>>>,
+    next_id: AtomicU32,
+    pub(crate) budget: Arc<Budget>,
+    bell: Arc<Bell>,
+    commands: Mutex<VecDeque<Command>>,
+    has_commands: AtomicBool,
+    tasks: tasks::Queue,
+    executor: Option<Executor>,
+    deadlines: Mutex<Deadlines>,
+    hooks: Mutex<Hooks>,
+    pub(crate) watch: watch::Watch,
+    /// What the dispatcher of a main sleeps in.
+    poller: Option<sys::Poller>,
+    sleep: Sleep,
+    dispatcher_spin: Spin,
+    pub(crate) caller_spin: Spin,
+    wake_cost: Arc<AtomicU32>,
+    dispatcher: OnceLock<ThreadId>,
+    stopping: AtomicBool,
+    threads: Mutex<Threads>,
+    ended: Condvar,
+    fork: sys::ForkGuard,
+}
+
+/// Runs code that is not ours; a panic of it, or of dropping what it panicked with, is reported and goes no further.
+pub(crate) fn contain<T>(what: &str, run: impl FnOnce() -> T, engine: &Engine) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            let text = panic_text(payload);
+            engine.report(None, None, Error::new(ErrorKind::HandlerPanicked, format!("{what} panicked: {text}")));
+            None
+        }
+    }
+}
+
+/// What a panic said. The payload is foreign too: dropping it may panic again.
+pub(crate) fn panic_text(payload: Box<dyn std::any::Any + Send>) -> String {
+    let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_string(),
+        (_, Some(text)) => text.clone(),
+        _ => "with a value that is no text".to_string(),
+    };
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    text
+}
+
+impl Engine {
+    /// An engine without threads; [`start`](Self::start) gives it those.
+    pub(crate) fn new(side: Side, config: Config, executor: Option<Executor>) -> Result<Arc<Self>> {
+        config.check()?;
+        let system = |what: &'static str| move |error| Error::system(what, error);
+        let is_main = side == Side::Main;
+        let (poller, bell) = if is_main {
+            let poller = sys::Poller::new().map_err(system("cannot make an epoll"))?;
+            let event = sys::EventFd::new().map_err(system("cannot make an eventfd"))?;
+            poller
+                .add(&event, dispatcher::OWN_BELL, sys::Interest::READ_EDGE)
+                .map_err(system("cannot watch an eventfd"))?;
+            (Some(poller), Bell::with_event(event))
+        } else {
+            (None, Bell::new())
+        };
+        // One core: whoever is waited for cannot run while we spin.
+        let most = if sys::allowed_cpus() > 1 { wake::DEFAULT_WAKE_COST_NS } else { 0 };
+        let wake_cost = Arc::new(AtomicU32::new(most));
+        if config.backing == crate::config::Backing::Named {
+            connect::sweep_names();
+        }
+        Ok(Arc::new(Self {
+            side,
+            wire_limits: config.wire_limits(),
+            registry: Mutex::new(Registry::new()),
+            links: Mutex::default(),
+            next_id: AtomicU32::new(1),
+            budget: Budget::new(config.process_limit),
+            bell,
+            commands: Mutex::default(),
+            has_commands: AtomicBool::new(false),
+            tasks: tasks::Queue::default(),
+            executor,
+            deadlines: Mutex::default(),
+            hooks: Mutex::default(),
+            watch: watch::Watch::new().map_err(system("cannot make the watch"))?,
+            poller,
+            sleep: Sleep::probe(),
+            dispatcher_spin: Spin::new(config.wait, wake_cost.clone()),
+            caller_spin: Spin::new(config.wait, wake_cost.clone()),
+            wake_cost,
+            dispatcher: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            threads: Mutex::default(),
+            ended: Condvar::new(),
+            fork: sys::ForkGuard::new().map_err(system("cannot map the page that tells forks apart"))?,
+            config,
+        }))
+    }
+
+    /// Starts the two threads.
+    pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
+        let measure = Arc::new(wake::Measure::new());
+        let mut threads = self.threads.lock();
+        let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            sys::spawn_thread(name, run).map_err(|error| Error::system(format!("cannot start thread {name}"), error))
+        };
+        let (engine, other) = (self.clone(), measure.clone());
+        threads.running += 1;
+        threads.handles.push(start(
+            "ringmain-watch",
+            Box::new(move || {
+                other.second();
+                engine.watch.run(&engine);
+                engine.thread_ended();
+            }),
+        )?);
+        let engine = self.clone();
+        threads.running += 1;
+        let dispatcher = start(
+            "ringmain-disp",
+            Box::new(move || {
+                let _ = engine.dispatcher.set(std::thread::current().id());
+                if engine.wake_cost.load(Ordering::Relaxed) != 0
+                    && let Some(cost) = measure.first()
+                {
+                    engine.wake_cost.store(cost, Ordering::Relaxed);
+                }
+                dispatcher::run(&engine);
+                engine.watch.stop();
+                engine.thread_ended();
+            }),
+        );
+        match dispatcher {
+            Ok(handle) => threads.handles.push(handle),
+            Err(error) => {
+                threads.running -= 1;
+                self.watch.stop();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn thread_ended(&self) {
+        self.threads.lock().running -= 1;
+        self.ended.notify_all();
+    }
+
+    pub(crate) fn is_main(&self) -> bool {
+        self.side == Side::Main
+    }
+
+    pub(crate) fn is_dispatcher(&self, thread: ThreadId) -> bool {
+        self.dispatcher.get() == Some(&thread)
+    }
+
+    pub(crate) fn dispatcher_thread(&self) -> Option<ThreadId> {
+        self.dispatcher.get().copied()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Whether this process is a forked copy of the one that made the engine: it has neither its threads nor its memory.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork.forked()
+    }
+
+    #[inline]
+    pub(crate) fn check_fork(&self) -> Result<()> {
+        if self.is_forked() { Err(forked()) } else { Ok(()) }
+    }
+
+    /// What the other end of a link is called in an error.
+    pub(crate) fn peer_name(&self, link: u32) -> String {
+        if self.is_main() { format!("renderer {link}") } else { "main".to_string() }
+    }
+
+    // ---- links --------------------------------------------------------------------------------------------------
+
+    pub(crate) fn link(&self, id: u32) -> Option<Arc<Link>> {
+        self.links.lock().get(&id).cloned()
+    }
+
+    /// All links, in the order in which they were made.
+    pub(crate) fn all_links(&self) -> Vec<Arc<Link>> {
+        let mut links: Vec<_> = self.links.lock().values().cloned().collect();
+        links.sort_unstable_by_key(|link| link.id);
+        links
+    }
+
+    /// Builds the pipe of a link whose terms are agreed and hands it to the dispatcher. On main alone: a renderer's pipe
+    /// is made before its link.
+    fn open(&self, link: &Arc<Link>, agreed: &Agreed) -> Result<(), String> {
+        let region = self.watch.take_region(link.id).ok_or("the region of the link was given up")?;
+        let pipe = self.pipe(&region, agreed, None)?;
+        link.open(pipe, send_limits(agreed), agreed.send.max_pending_calls as usize);
+        self.command(Command::Opened(link.clone()));
+        Ok(())
+    }
+
+    fn pipe(
+        &self,
+        region: &Arc<crate::region::Region>,
+        agreed: &Agreed,
+        peer_event: Option<sys::EventFd>,
+    ) -> Result<Pipe, String> {
+        let layout = connect::layout(&agreed.region)?;
+        Pipe::new(Parts {
+            region: region.clone(),
+            layout,
+            is_main: self.is_main(),
+            dispatcher_form: if self.is_main() { wake::BY_EVENTFD } else { 0 },
+            peer_event,
+            dispatcher: self.bell.clone(),
+            sleep: self.sleep.clone(),
+            budget: self.budget.clone(),
+            queue_limit: self.config.queue_limit,
+            max_message: self.config.max_message_size,
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    // ---- the dispatcher's post ----------------------------------------------------------------------------------
+
+    /// Rings the dispatcher; a system call only if it sleeps.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        let mut commands = self.commands.lock();
+        commands.push_back(command);
+        self.has_commands.store(true, Ordering::Release);
+        drop(commands);
+        self.ring();
+    }
+
+    fn next_command(&self) -> Option<Command> {
+        if !self.has_commands.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut commands = self.commands.lock();
+        let command = commands.pop_front();
+        self.has_commands.store(!commands.is_empty(), Ordering::Release);
+        command
+    }
+
+    /// Runs `run` on the dispatcher, after what it does now.
+    pub(crate) fn on_dispatcher(&self, run: impl FnOnce(&Arc<Engine>) + Send + 'static) {
+        self.command(Command::Run(Box::new(run)));
+    }
+
+    /// The call of a future is given up at `at`.
+    pub(crate) fn add_deadline(&self, at: Instant, link: u32, call: u64) {
+        let mut deadlines = self.deadlines.lock();
+        let earliest = deadlines.add(at, link, call);
+        drop(deadlines);
+        if earliest {
+            self.ring();
+        }
+    }
+
+    // ---- hooks --------------------------------------------------------------------------------------------------
+
+    pub(crate) fn on_gone(&self, hook: GoneHook) {
+        let mut hooks = self.hooks.lock();
+        let missed = std::mem::take(&mut hooks.missed);
+        hooks.gone.push(hook.clone());
+        drop(hooks);
+        if !missed.is_empty() {
+            self.on_dispatcher(move |engine| {
+                for link in missed {
+                    if let Some(reason) = link.gone_reason() {
+                        contain("an on_renderer_gone hook", || hook(&link, reason), engine);
+                    }
+                }
+            });
+        }
+    }
+
+    pub(crate) fn on_opened(&self, hook: OpenHook) {
+        self.hooks.lock().opened.push(hook);
+    }
+
+    pub(crate) fn set_error_hook(&self, hook: ErrorHook) {
+        let old = self.hooks.lock().error.replace(hook);
+        drop(old);
+    }
+
+    fn run_gone_hooks(&self, link: &Arc<Link>, reason: &GoneReason) {
+        let mut hooks = self.hooks.lock();
+        if hooks.gone.is_empty() {
+            hooks.missed.push_back(link.clone());
+            if hooks.missed.len() > MISSED {
+                hooks.missed.pop_front();
+            }
+            return;
+        }
+        let gone = hooks.gone.clone();
+        drop(hooks);
+        for hook in gone {
+            contain("an on_renderer_gone hook", || hook(link, reason), self);
+        }
+    }
+
+    fn run_open_hooks(&self, link: &Arc<Link>) {
+        let opened = self.hooks.lock().opened.clone();
+        for hook in opened {
+            contain("an on_renderer_connected hook", || hook(link), self);
+        }
+    }
+
+    /// Tells `on_error`, on the calling thread if that is the dispatcher, else there. Without a hook one line goes to
+    /// stderr: what nobody waits for must not be lost in silence.
+    #[cold]
+    pub(crate) fn report(&self, renderer: Option<u32>, channel: Option<&str>, error: Error) {
+        let report = ErrorReport { renderer, channel: channel.map(str::to_string), error };
+        if !self.is_dispatcher(std::thread::current().id()) && !self.is_stopping() {
+            self.on_dispatcher(move |engine| engine.report_here(&report));
+        } else {
+            self.report_here(&report);
+        }
+    }
+
+    fn report_here(&self, report: &ErrorReport) {
+        let hook = self.hooks.lock().error.clone();
+        let ErrorReport { renderer, channel, error } = report;
+        let line = || {
+            let renderer = renderer.map(|id| format!(" renderer {id}")).unwrap_or_default();
+            let channel = channel.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
+            eprintln!("ringmain:{renderer}{channel}: {error}");
+        };
+        match hook {
+            None => line(),
+            // A hook that panics must not report itself for ever.
+            Some(hook) => {
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(report))) {
+                    let text = panic_text(payload);
+                    line();
+                    eprintln!("ringmain: the on_error hook panicked: {text}");
+                }
+            }
+        }
+    }
+
+    // ---- the end ------------------------------------------------------------------------------------------------
+
+    /// Ends both threads. On the dispatcher it returns at once and the loop ends after the callback; elsewhere it
+    /// returns when no callback runs or will run. Idempotent, from any thread.
+    pub(crate) fn shutdown(&self) {
+        if self.is_forked() {
+            return;
+        }
+        self.stopping.store(true, Ordering::Release);
+        self.ring();
+        // Whoever follows a call of ours looks again; the dispatcher closes the links.
+        let this = std::thread::current().id();
+        let mut threads = self.threads.lock();
+        if self.is_dispatcher(this) || threads.handles.iter().any(|handle| handle.thread().id() == this) {
+            return;
+        }
+        while threads.running > 0 {
+            self.ended.wait(&mut threads);
+        }
+        let handles = std::mem::take(&mut threads.handles);
+        drop(threads);
+        for handle in handles {
+            // Our threads contain every panic; one that still ends by it has said so on stderr.
+            let _ = handle.join();
+        }
+    }
+
+    /// Drains the queues of all links, for at most `timeout` together, then shuts down: what dropping the owner does.
+    pub(crate) fn finish(self: &Arc<Self>, timeout: Duration) {
+        if self.is_forked() {
+            return;
+        }
+        let until = Instant::now() + timeout;
+        let this = std::thread::current().id();
+        if !self.is_stopping() && !self.is_dispatcher(this) {
+            for link in self.all_links() {
+                if link.is_connected() && link.queued() > 0 && link.check_blocking("drop").is_ok() {
+                    let _ = link.wait_for_queue(1, Some(until));
+                }
+            }
+        }
+        self.shutdown();
+    }
+}
+
+/// What the peer takes, as the wire layer wants it.
+fn send_limits(agreed: &Agreed) -> wire::Limits {
+    wire::Limits {
+        max_message_size: usize::try_from(agreed.send.max_message_size).unwrap_or(usize::MAX),
+        max_depth: agreed.send.max_depth,
+        max_values: agreed.send.max_values,
+        max_text: agreed.send.max_text as usize,
+    }
+}
+
+#[cold]
+fn forked() -> Error {
+    Error::new(
+        ErrorKind::Forked,
+        "this process is a forked copy of the one that made the handle, without its threads and shared memory: connect \
+         in the copy after exec, or use the handle in the original",
+    )
+}

@@ -1,0 +1,293 @@
+//! The second thread: sleeps on listening sockets, link sockets and pidfds; accepts, shakes hands with deadlines, reaps.
+//! It runs nobody's code but the accept policy, so a listener that blocks cannot hide a death.
+
+use super::connect::Listening;
+use super::{Engine, Link};
+use crate::error::Error;
+use crate::link::{Exit, MAX_DATAGRAM};
+use crate::region::Region;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sys::{self, Arrived};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+const OWN_BELL: u64 = 0;
+const SOCKET: u64 = 1 << 32;
+const PROCESS: u64 = 2 << 32;
+const LISTENER: u64 = 3 << 32;
+const KIND: u64 = 0xffff_ffff << 32;
+
+/// How long a listening socket rests after `accept` failed for want of descriptors or memory.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+pub(crate) struct Watch {
+    poller: sys::Poller,
+    event: sys::EventFd,
+    links: Mutex<HashMap<u32, Arc<Link>>>,
+    /// Regions of links that are not open yet.
+    regions: Mutex<HashMap<u32, Arc<Region>>>,
+    listeners: Mutex<Vec<Arc<Listening>>>,
+    stopping: AtomicBool,
+    deaf: AtomicBool,
+}
+
+impl Watch {
+    pub(super) fn new() -> io::Result<Self> {
+        let (poller, event) = (sys::Poller::new()?, sys::EventFd::new()?);
+        poller.add(&event, OWN_BELL, sys::Interest::READ_EDGE)?;
+        Ok(Self {
+            poller,
+            event,
+            links: Mutex::default(),
+            regions: Mutex::default(),
+            listeners: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+        })
+    }
+
+    /// Watches a link's socket and, once it is known, its process.
+    pub(crate) fn add(&self, link: &Arc<Link>, region: Option<Arc<Region>>) -> io::Result<()> {
+        let id = u64::from(link.id);
+        if let Some(region) = region {
+            self.regions.lock().insert(link.id, region);
+        }
+        self.links.lock().insert(link.id, link.clone());
+        let add = || {
+            if let Some(socket) = link.socket.get() {
+                self.poller.add(&*socket, SOCKET | id, sys::Interest::READ)?;
+            }
+            if let Some(pidfd) = link.pidfd.get() {
+                self.poller.add(&*pidfd, PROCESS | id, sys::Interest::READ)?;
+            }
+            Ok(())
+        };
+        let added = add();
+        if added.is_err() {
+            self.forget(link);
+            self.forget_process(link);
+        }
+        // A deadline began with the link.
+        self.look_at_deadlines();
+        added
+    }
+
+    /// The socket is of no use any more; the process is watched until it is reaped.
+    pub(crate) fn forget(&self, link: &Arc<Link>) {
+        if let Some(socket) = link.socket.take() {
+            // Removed before it is closed: the peer may hold a copy. Shut, so that the peer sees the end even then.
+            let _ = self.poller.remove(&*socket);
+            sys::shut_socket(&*socket);
+        }
+        self.regions.lock().remove(&link.id);
+        if !self.awaits_exit(link) {
+            self.forget_process(link);
+        }
+    }
+
+    /// Whether the process is still to be reaped, or may yet say why its link ended.
+    fn awaits_exit(&self, link: &Link) -> bool {
+        link.pidfd.get().is_some() && (link.is_child() || link.gone_reason().is_none())
+    }
+
+    fn forget_process(&self, link: &Arc<Link>) {
+        if let Some(pidfd) = link.pidfd.take() {
+            let _ = self.poller.remove(&*pidfd);
+        }
+        self.links.lock().remove(&link.id);
+    }
+
+    pub(crate) fn take_region(&self, id: u32) -> Option<Arc<Region>> {
+        self.regions.lock().remove(&id)
+    }
+
+    pub(crate) fn add_listener(&self, listening: &Arc<Listening>) -> io::Result<()> {
+        let mut listeners = self.listeners.lock();
+        let token = LISTENER | listeners.len() as u64;
+        self.poller.add(listening.socket(), token, sys::Interest::READ)?;
+        listeners.push(listening.clone());
+        Ok(())
+    }
+
+    /// A link's deadline changed.
+    pub(crate) fn look_at_deadlines(&self) {
+        self.event.ring();
+    }
+
+    /// Accepts nobody any more; the sockets' files are removed.
+    pub(crate) fn stop_listening(&self) {
+        self.deaf.store(true, Ordering::Release);
+        for listening in self.listeners.lock().drain(..) {
+            let _ = self.poller.remove(listening.socket());
+            listening.close();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.event.ring();
+    }
+
+    pub(super) fn run(&self, engine: &Arc<Engine>) {
+        let mut events = Vec::new();
+        let mut buffer = vec![0; MAX_DATAGRAM + 1];
+        let mut resting: Option<Instant> = None;
+        while !self.stopping.load(Ordering::Acquire) {
+            let now = Instant::now();
+            let deadline = self.expire(now).into_iter().chain(resting).min();
+            let timeout = deadline.map(|at| at.saturating_duration_since(now));
+            if let Err(error) = self.poller.wait(&mut events, timeout) {
+                engine.report(None, None, Error::system("cannot wait for sockets", error));
+                return;
+            }
+            if resting.is_some_and(|until| Instant::now() >= until) {
+                resting = None;
+                self.rest(false);
+            }
+            for event in &events {
+                let low = event.token as u32;
+                match event.token & KIND {
+                    SOCKET => {
+                        if let Some(link) = self.link(low) {
+                            self.socket(&link, &mut buffer);
+                        }
+                    }
+                    PROCESS => {
+                        if let Some(link) = self.link(low) {
+                            self.process(&link, &mut buffer);
+                        }
+                    }
+                    LISTENER => {
+                        let listening = self.listeners.lock().get(low as usize).cloned();
+                        if let Some(listening) = listening
+                            && !self.accept(engine, &listening)
+                        {
+                            self.rest(true);
+                            resting = Some(Instant::now() + ACCEPT_REST);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.stop_listening();
+        let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
+        for link in links {
+            if let Some(pidfd) = link.pidfd.get().filter(|_| link.is_child()) {
+                // A child that has ended is reaped; one that lives on is left to the program.
+                let _ = sys::pidfd_reap(&*pidfd);
+            }
+            self.forget(&link);
+            self.forget_process(&link);
+        }
+        self.regions.lock().clear();
+    }
+
+    fn link(&self, id: u32) -> Option<Arc<Link>> {
+        self.links.lock().get(&id).cloned()
+    }
+
+    /// Tells every link whose deadline is over; returns the next one.
+    fn expire(&self, now: Instant) -> Option<Instant> {
+        let links: Vec<_> = self.links.lock().values().cloned().collect();
+        let mut next: Option<Instant> = None;
+        for link in links {
+            let deadline = link.machine.lock().next_deadline();
+            let Some(at) = deadline else { continue };
+            if at <= now {
+                link.feed(|machine, now| machine.timeout(now));
+            } else {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+        next
+    }
+
+    /// Something came by a link's socket.
+    fn socket(&self, link: &Arc<Link>, buffer: &mut [u8]) {
+        loop {
+            let Some(socket) = link.socket.get() else { return };
+            if link.pipe().is_some() {
+                // Nothing is legal here any more: no control buffer, so that the kernel drops descriptors.
+                match sys::receive_nothing(&*socket) {
+                    Ok(Arrived::Nothing) => return,
+                    Ok(Arrived::Data(bytes)) => {
+                        let text = format!("it wrote {bytes} bytes to its socket after the handshake");
+                        return link.feed(|machine, now| machine.violation(now, text));
+                    }
+                    Ok(Arrived::Eof) | Err(_) => return link.feed(|machine, now| machine.hung_up(now)),
+                }
+            }
+            match sys::receive_message(&*socket, buffer, 0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Ok(received) if !received.eof => {
+                    let descriptors = received.fds.len() + usize::from(received.truncated);
+                    let bytes = &buffer[..received.len];
+                    link.feed(|machine, now| machine.datagram(now, bytes, descriptors));
+                    if link.is_lost() {
+                        return;
+                    }
+                }
+                Ok(_) | Err(_) => return link.feed(|machine, now| machine.hung_up(now)),
+            }
+        }
+    }
+
+    fn process(&self, link: &Arc<Link>, buffer: &mut [u8]) {
+        let Some(pidfd) = link.pidfd.get() else { return };
+        let exit = if link.is_child() {
+            match sys::pidfd_reap(&*pidfd) {
+                Ok(None) => return,
+                Ok(Some(sys::Exit::Code(code))) => Exit::Exited(Some(code)),
+                Ok(Some(sys::Exit::Signal(signal))) => Exit::Killed(signal),
+                // Somebody else in this process has waited for it.
+                Ok(Some(sys::Exit::Unknown)) | Err(_) => Exit::Exited(None),
+            }
+        } else if sys::pidfd_ended(&*pidfd) {
+            Exit::Exited(None)
+        } else {
+            return;
+        };
+        link.set_exit(exit);
+        // What it said before it ended comes first: a renderer may connect, send and end at once.
+        if link.gone_reason().is_none() && link.pipe().is_none() {
+            self.socket(link, buffer);
+        }
+        link.feed(|machine, now| machine.process_ended(now, exit));
+        self.forget_process(link);
+    }
+
+    /// Takes one connection. False: no descriptors are left, or the like.
+    fn accept(&self, engine: &Arc<Engine>, listening: &Arc<Listening>) -> bool {
+        if self.deaf.load(Ordering::Acquire) {
+            return true;
+        }
+        match sys::accept(listening.socket()) {
+            Ok(Some(socket)) => {
+                if let Err(error) = listening.welcome(engine, socket) {
+                    engine.report(None, None, error);
+                }
+                true
+            }
+            Ok(None) => true,
+            Err(error) => {
+                let error = Error::system("cannot accept a renderer", error);
+                engine.report(None, None, error);
+                false
+            }
+        }
+    }
+
+    /// Looks away from the listening sockets for a moment, or back at them.
+    fn rest(&self, rest: bool) {
+        for (index, listening) in self.listeners.lock().iter().enumerate() {
+            let socket: BorrowedFd<'_> = listening.socket().as_fd();
+            let _ = match rest {
+                true => self.poller.remove(socket),
+                false => self.poller.add(socket, LISTENER | index as u64, sys::Interest::READ),
+            };
+        }
+    }
+}

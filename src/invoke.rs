@@ -1,0 +1,187 @@
+//! The future of a call.
+
+use crate::driver::{Call, Link, in_task, read_reply};
+use crate::error::{Error, Result};
+use crate::ipc_renderer;
+use crate::sync::Arc;
+use crate::wire::{IntoArgs, Kind};
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+struct Pending {
+    link: Arc<Link>,
+    channel: Box<str>,
+    id: u64,
+    call: Arc<Call>,
+    /// A task waits, so the dispatcher must be rung for the reply.
+    attended: bool,
+}
+
+enum State {
+    Pending(Pending),
+    Failed(Option<Error>),
+    Over,
+}
+
+/// The answer of a call, to be waited for: `.wait()` blocks, `.await` works on any executor.
+///
+/// The request is sent already. Dropping this asks main to cancel: a handler that has not started is not started, an
+/// async one is dropped at its next await, a sync one ends and its value is thrown away. [`detach`](Self::detach) lets the
+/// call run unobserved.
+#[must_use = "dropping it cancels the call: `wait`, `await` or `detach` it"]
+pub struct Invoke<R> {
+    state: State,
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Invoke<R> {
+    pub(crate) fn send<A: IntoArgs>(link: &Arc<Link>, channel: &str, args: &A) -> Self {
+        let state = match link.call(Kind::Invoke, channel, args) {
+            Ok((id, call)) => {
+                State::Pending(Pending { link: link.clone(), channel: channel.into(), id, call, attended: false })
+            }
+            Err(error) => State::Failed(Some(error)),
+        };
+        Self { state, timeout: None, deadline: None, result: PhantomData }
+    }
+
+    /// Gives up after `timeout`, counted from here, with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); main is then
+    /// asked to cancel.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self.deadline = Instant::now().checked_add(timeout);
+        self
+    }
+
+    /// Blocks until the answer is there. The thread reads the ring itself, for everybody: no hop.
+    ///
+    /// On the renderer's dispatcher (in a listener) it works: other messages wait their turn.
+    ///
+    /// # Errors
+    ///
+    /// Those of sending; what the handler failed with ([`Error::is_remote`]); `Timeout`, `Disconnected`, `BadReply`;
+    /// `WouldDeadlock` on the thread that would have to serve the answer.
+    pub fn wait(mut self) -> Result<R> {
+        match &mut self.state {
+            State::Pending(pending) => {
+                pending.link.check_blocking("wait")?;
+                let Pending { link, channel, id, call, .. } = &*pending;
+                let result = ipc_renderer::wait(link, Kind::Invoke, channel, *id, call, self.deadline);
+                self.finish();
+                result
+            }
+            State::Failed(error) => Err(error.take().unwrap_or_else(spent)),
+            State::Over => Err(spent()),
+        }
+    }
+
+    /// Lets the call run unobserved; its answer is thrown away.
+    pub fn detach(mut self) {
+        if let State::Pending(pending) = &self.state {
+            pending.link.give_up(pending.id, false);
+        }
+        self.finish();
+    }
+}
+
+impl<R> Invoke<R> {
+    /// The call is over: nothing is to be cancelled.
+    fn finish(&mut self) {
+        if let State::Pending(pending) = std::mem::replace(&mut self.state, State::Over) {
+            pending.unattend();
+        }
+    }
+}
+
+impl Pending {
+    fn unattend(&self) {
+        if self.attended
+            && let Some(pipe) = self.link.pipe()
+        {
+            pipe.unattend();
+        }
+    }
+}
+
+#[cold]
+fn spent() -> Error {
+    Error::new(crate::ErrorKind::InvalidConfig, "this call was answered already: it was polled after it was ready")
+}
+
+impl<R: DeserializeOwned> Future for Invoke<R> {
+    type Output = Result<R>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let pending = match &mut this.state {
+            State::Pending(pending) => pending,
+            State::Failed(error) => return Poll::Ready(Err(error.take().unwrap_or_else(spent))),
+            State::Over => return Poll::Ready(Err(spent())),
+        };
+        let waits = !pending.call.is_done() && pending.call.woken_by(context.waker());
+        if waits {
+            if !pending.attended {
+                // Nobody blocks on this thread, but a `block_on` around us would.
+                if !in_task()
+                    && let Err(error) = pending.link.check_blocking("await")
+                {
+                    return Poll::Ready(Err(error));
+                }
+                pending.attended = true;
+                if let Some(at) = this.deadline {
+                    pending.link.engine.add_deadline(at, pending.link.id, pending.id);
+                }
+                match pending.link.pipe() {
+                    Some(pipe) => pipe.attend(),
+                    None => pending.attended = false,
+                }
+            }
+            if !pending.call.is_done() {
+                if !pending.link.is_lost() {
+                    return Poll::Pending;
+                }
+                // The dispatcher fails what waits once all that arrived is delivered; a call begun after that fails here.
+                if pending.link.is_waiting_for(pending.id) || !pending.call.is_done() && pending.link.gone_reason().is_none()
+                {
+                    return Poll::Pending;
+                }
+            }
+        }
+        let outcome = pending.call.take();
+        let result = match outcome {
+            Some(outcome) => read_reply(&pending.link, Kind::Invoke, &pending.channel, outcome),
+            None => Err(pending.link.disconnected()),
+        };
+        this.finish();
+        Poll::Ready(result)
+    }
+}
+
+impl<R> Drop for Invoke<R> {
+    fn drop(&mut self) {
+        if let State::Pending(pending) = &self.state
+            && !pending.call.is_done()
+            && !pending.link.engine.is_forked()
+        {
+            pending.link.give_up(pending.id, true);
+        }
+        self.finish();
+    }
+}
+
+impl<R> std::fmt::Debug for Invoke<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Invoke");
+        match &self.state {
+            State::Pending(pending) => debug.field("channel", &pending.channel).field("done", &pending.call.is_done()),
+            State::Failed(error) => debug.field("failed", error),
+            State::Over => &mut debug,
+        };
+        debug.field("timeout", &self.timeout).finish()
+    }
+}

@@ -1,0 +1,368 @@
+//! The main process's end.
+
+use crate::config::{Backing, Config, common_options};
+use crate::driver::{
+    Accept, CatchPanic, Credentials, Engine, ErrorReport, Executor, HANDLER_PANICKED, Handler, Listening, Request, record,
+};
+use crate::emitter::emitter_methods;
+use crate::error::{Error, ErrorKind, HandlerError, Result};
+use crate::event::{IpcMainEvent, IpcMainInvokeEvent};
+use crate::ipc_renderer::IpcRenderer;
+use crate::link::{GoneReason, Side};
+use crate::registry::{ListenerId, Where};
+use crate::sync::Arc;
+use crate::web_contents::WebContents;
+use crate::wire::{self, FromArgs};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long dropping the owner waits for queues to drain.
+pub(crate) const DROP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Shuts an engine down when the handle that made it is dropped.
+pub(crate) struct Owner(pub(crate) Arc<Engine>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.finish(DROP_TIMEOUT);
+    }
+}
+
+/// The main process's end: owns any number of renderers, listens to their messages and answers their calls.
+///
+/// Two threads work for it: the *dispatcher* runs every listener, handler and hook, one at a time; *watch* accepts,
+/// shakes hands and notices deaths.
+///
+/// The handle that [`new`](Self::new) or [`build`](IpcMainBuilder::build) returned **owns** the links: when it is
+/// dropped, queues are drained for at most one second, every link is closed and the threads end. Clones are cheap and
+/// work as long as it lives; so a listener that captured a clone keeps nothing alive.
+///
+/// ```
+/// use ringmain::IpcMain;
+///
+/// let ipc_main = IpcMain::new()?;
+/// ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b))?;
+/// let ipc_renderer = ipc_main.attach()?; // a renderer in this process; see `spawn` and `listen` for others
+/// let sum: i64 = ipc_renderer.invoke("add", (2, 3)).wait()?;
+/// assert_eq!(sum, 5);
+/// # Ok::<(), ringmain::Error>(())
+/// ```
+pub struct IpcMain {
+    engine: Arc<Engine>,
+    accept: Option<Accept>,
+    _owner: Option<Owner>,
+}
+
+impl Clone for IpcMain {
+    /// A handle that does not own: see [`IpcMain`].
+    fn clone(&self) -> Self {
+        Self { engine: self.engine.clone(), accept: self.accept.clone(), _owner: None }
+    }
+}
+
+impl IpcMain {
+    /// An `IpcMain` with the default options.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] if threads or descriptors cannot be had.
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Options first.
+    pub fn builder() -> IpcMainBuilder {
+        IpcMainBuilder { config: Config::default(), executor: None, accept: None }
+    }
+
+    emitter_methods!(IpcMainEvent);
+
+    // ---- handlers -----------------------------------------------------------------------------------------------
+
+    /// Answers `invoke` on `channel` with what `handler` returns. It runs on the dispatcher thread, so one that takes
+    /// long holds up everybody: see [`handle_async`](Self::handle_async).
+    ///
+    /// `?` works in it with every `std::error::Error`; see [`HandlerError`]. A panic reaches the caller as
+    /// [`ErrorKind::HandlerPanicked`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::DuplicateHandler`] if the channel has a handler; that one stays.
+    pub fn handle<A, R, F>(&self, channel: &str, handler: F) -> Result<()>
+    where
+        A: FromArgs + 'static,
+        R: Serialize + 'static,
+        F: Fn(&IpcMainInvokeEvent, A) -> Result<R, HandlerError> + Send + Sync + 'static,
+    {
+        self.set_handler(channel, sync_handler(handler), false)
+    }
+
+    /// As [`handle`](Self::handle), for one call: unregistered before it runs, so of two queued calls the second finds
+    /// no handler.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    pub fn handle_once<A, R, F>(&self, channel: &str, handler: F) -> Result<()>
+    where
+        A: FromArgs + 'static,
+        R: Serialize + 'static,
+        F: Fn(&IpcMainInvokeEvent, A) -> Result<R, HandlerError> + Send + Sync + 'static,
+    {
+        self.set_handler(channel, sync_handler(handler), true)
+    }
+
+    /// Answers `invoke` on `channel` with what the future returns. Handlers start in the order of arrival and reply in
+    /// the order of completion.
+    ///
+    /// The future is polled on the dispatcher thread unless the builder was given an
+    /// [`executor`](IpcMainBuilder::executor), which types of tokio need. It is dropped at its next await when its
+    /// caller cancels.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    pub fn handle_async<A, R, F, Fut>(&self, channel: &str, handler: F) -> Result<()>
+    where
+        A: FromArgs + 'static,
+        R: Serialize + 'static,
+        F: Fn(IpcMainInvokeEvent, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+    {
+        self.set_handler(channel, async_handler(handler), false)
+    }
+
+    /// As [`handle_async`](Self::handle_async), for one call.
+    ///
+    /// # Errors
+    ///
+    /// As [`handle`](Self::handle).
+    pub fn handle_once_async<A, R, F, Fut>(&self, channel: &str, handler: F) -> Result<()>
+    where
+        A: FromArgs + 'static,
+        R: Serialize + 'static,
+        F: Fn(IpcMainInvokeEvent, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+    {
+        self.set_handler(channel, async_handler(handler), true)
+    }
+
+    fn set_handler(&self, channel: &str, handler: Handler, once: bool) -> Result<()> {
+        let refused = self.engine.registry.lock().set_handler(channel, handler, once);
+        // The refused one is dropped here, with nothing held.
+        refused.map_err(|_handler| {
+            Error::new(
+                ErrorKind::DuplicateHandler,
+                format!("Attempted to register a second handler for '{channel}'"),
+            )
+        })
+    }
+
+    /// Removes the handler of a channel; false if it has none. Calls that have started are still answered.
+    pub fn remove_handler(&self, channel: &str) -> bool {
+        let removed = self.engine.registry.lock().remove_handler(channel);
+        removed.is_some()
+    }
+
+    // ---- renderers ----------------------------------------------------------------------------------------------
+
+    /// Starts a program as a renderer, which calls [`IpcRenderer::connect`]. Returns at once; what is sent before it has
+    /// connected waits for it, in order. One that does not connect within the
+    /// [`connect_timeout`](IpcMainBuilder::connect_timeout) is given up, not killed.
+    ///
+    /// The memory of this process is not copied for it (no `pre_exec`: a `Command` that has one is forked by std, which
+    /// costs 38 ms for each GiB in use).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`] if the program cannot be started or a resource is missing, [`ErrorKind::Limit`].
+    pub fn spawn(&self, program: Command) -> Result<WebContents> {
+        self.engine.spawn_renderer(program).map(WebContents::new)
+    }
+
+    /// Listens for unrelated processes, which call [`IpcRenderer::connect_to`] with the same name. The socket lies in the
+    /// user's runtime directory; the same user may connect, or whom the builder's [`accept`](IpcMainBuilder::accept)
+    /// lets in. Whoever connects is told to [`on_renderer_connected`](Self::on_renderer_connected).
+    ///
+    /// Returns the path of the socket. After a kill it and its lock file stay, and the next `listen` takes them over.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NameInUse`], [`ErrorKind::InvalidConfig`] for a bad name, [`ErrorKind::System`] for a path longer
+    /// than a socket address takes or a runtime directory that is not ours alone.
+    pub fn listen(&self, name: &str) -> Result<PathBuf> {
+        let listening: Arc<Listening> = self.engine.listen(name, self.accept.clone())?;
+        Ok(listening.path().unwrap_or_default())
+    }
+
+    /// A renderer in this process, with threads of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::System`], [`ErrorKind::Limit`].
+    pub fn attach(&self) -> Result<IpcRenderer> {
+        let (link, socket) = self.engine.attach_renderer()?;
+        IpcRenderer::attached(&self.engine, &link, socket)
+    }
+
+    /// The renderer of this number, unless it is gone.
+    pub fn web_contents(&self, id: u32) -> Option<WebContents> {
+        self.engine.link(id).map(WebContents::new)
+    }
+
+    /// All renderers, those included that have not connected yet, in the order of their numbers.
+    pub fn all_web_contents(&self) -> Vec<WebContents> {
+        self.engine.all_links().into_iter().map(WebContents::new).collect()
+    }
+
+    /// Calls `hook` on the dispatcher when a renderer has connected, before any of its messages.
+    pub fn on_renderer_connected(&self, hook: impl Fn(&WebContents) + Send + Sync + 'static) {
+        self.engine.on_opened(Arc::new(move |link| hook(&WebContents::new(link.clone()))));
+    }
+
+    /// Calls `hook` on the dispatcher once for each renderer that is gone, after its last message. The first hook also
+    /// gets those (the latest 256) that went before it was there.
+    pub fn on_renderer_gone(&self, hook: impl Fn(&WebContents, &GoneReason) + Send + Sync + 'static) {
+        self.engine.on_gone(Arc::new(move |link, reason| hook(&WebContents::new(link.clone()), reason)));
+    }
+
+    /// Calls `hook` on the dispatcher for what goes wrong where nobody waits for an error: listeners that panic or whose
+    /// arguments do not fit, connections refused. Without a hook each is one line on stderr. A second hook replaces the
+    /// first.
+    pub fn on_error(&self, hook: impl Fn(&ErrorReport) + Send + Sync + 'static) {
+        self.engine.set_error_hook(Arc::new(hook));
+    }
+
+    /// Stops accepting, closes every link, drops async handlers and ends the threads. Elsewhere than on the dispatcher it
+    /// returns when no callback runs or will run; there it returns at once, and the loop ends after the callback.
+    /// Queues are not drained: [`WebContents::flush`] first. Idempotent.
+    pub fn shutdown(&self) {
+        self.engine.shutdown();
+    }
+}
+
+impl std::fmt::Debug for IpcMain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IpcMain").field("renderers", &self.engine.all_links().len()).finish()
+    }
+}
+
+fn sync_handler<A, R, F>(handler: F) -> Handler
+where
+    A: FromArgs + 'static,
+    R: Serialize + 'static,
+    F: Fn(&IpcMainInvokeEvent, A) -> Result<R, HandlerError> + Send + Sync + 'static,
+{
+    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
+        let args = wire::decode_args::<A>(payload)?;
+        request.settle(handler(&IpcMainInvokeEvent::new(request), args));
+        Ok(())
+    })
+}
+
+fn async_handler<A, R, F, Fut>(handler: F) -> Handler
+where
+    A: FromArgs + 'static,
+    R: Serialize + 'static,
+    F: Fn(IpcMainInvokeEvent, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+{
+    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
+        let args = wire::decode_args::<A>(payload)?;
+        let future = handler(IpcMainInvokeEvent::new(request), args);
+        if !request.start() {
+            return Ok(()); // the id is in use: the link was cut
+        }
+        let request = request.clone();
+        let engine = request.link.engine.clone();
+        engine.spawn(async move {
+            match CatchPanic::new(future, request.clone()).await {
+                Some(Ok(result)) => request.settle(result),
+                Some(Err(text)) => request.fail(&record(HANDLER_PANICKED, &text)),
+                None => {}
+            }
+            request.end();
+        });
+        Ok(())
+    })
+}
+
+/// Options of an [`IpcMain`].
+pub struct IpcMainBuilder {
+    config: Config,
+    executor: Option<Executor>,
+    accept: Option<Accept>,
+}
+
+impl IpcMainBuilder {
+    common_options!();
+
+    /// Bytes of each of a link's two rings, a power of two from 1 KiB to 1 GiB. Default 128 KiB, which stays in the L2
+    /// cache; larger messages flow through in chunks. A link maps two rings and 8 KiB, allocated and prefaulted.
+    #[must_use]
+    pub fn ring_size(mut self, bytes: usize) -> Self {
+        self.config.ring_size = bytes;
+        self
+    }
+
+    /// Where the memory of links comes from. Default [`Backing::Sealed`]; read the warning at [`Backing::Named`].
+    #[must_use]
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.config.backing = backing;
+        self
+    }
+
+    /// How many renderers there may be at once, those included that have not connected yet. Default 4 096; each takes
+    /// three descriptors.
+    #[must_use]
+    pub fn max_renderers(mut self, renderers: usize) -> Self {
+        self.config.max_renderers = renderers;
+        self
+    }
+
+    /// How long a spawned renderer may take to connect. Default 30 s; `None` for ever, for debuggers.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Hands async handlers to a runtime of yours instead of the dispatcher:
+    /// `.executor(move |future| { runtime.spawn(future); })`. Called on the dispatcher; it must not block.
+    #[must_use]
+    pub fn executor(
+        mut self,
+        executor: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + 'static,
+    ) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
+    /// Decides who may connect to [`listen`](IpcMain::listen) instead of "the same user". Called on the `watch` thread,
+    /// which notices deaths: it must not block.
+    #[must_use]
+    pub fn accept(mut self, accept: impl Fn(&Credentials) -> bool + Send + Sync + 'static) -> Self {
+        self.accept = Some(Arc::new(accept));
+        self
+    }
+
+    /// Checks the options and starts the two threads.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidConfig`] naming the option and its range, [`ErrorKind::System`].
+    pub fn build(self) -> Result<IpcMain> {
+        let engine = Engine::new(Side::Main, self.config, self.executor)?;
+        engine.start()?;
+        Ok(IpcMain { accept: self.accept, _owner: Some(Owner(engine.clone())), engine })
+    }
+}
+
+impl std::fmt::Debug for IpcMainBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IpcMainBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

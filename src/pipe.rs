@@ -1,0 +1,986 @@
+//! Rings and wakes joined: one duplex pipe of byte messages between two processes.
+//!
+//! Sending never waits: what finds no room goes into a bounded queue, which is drained by whoever takes the producer
+//! lock, by whoever waits, and by the dispatcher when nobody waits. Reading belongs to the holder of the role; a caller
+//! that waits takes it and reads for everybody (`wait_until`). The role is never held, and no lock is held, while code
+//! runs that is not ours: `route` only moves messages, `settle` runs with nothing held.
+//!
+//! | who | announces itself | is rung by | also wakes for |
+//! |---|---|---|---|
+//! | dispatcher | `DISPATCHER`, written by whoever leaves the role last | the peer's writer, the peer's reader when it made room | its private bell |
+//! | leading caller | `CALLER` | the same | its private bell |
+//! | following caller | nothing | | its private bell: reply, role passed on, gone |
+
+use crate::layout::{Layout, direction};
+use crate::region::{OutOfRegion, Region};
+use crate::ring::{self, Kind, Reader, WriteError, Writer};
+use crate::role::{Held, Role};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence};
+use crate::wake::{self, Bell, Next, Own, Peer, Sleep, Spin};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A limit in bytes shared by everything in this process that waits: queues, inboxes, half-assembled messages.
+pub(crate) struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            used: AtomicUsize::new(0),
+            limit,
+        })
+    }
+
+    /// Takes `bytes` if they fit.
+    pub(crate) fn take(&self, bytes: usize) -> bool {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before
+            .checked_add(bytes)
+            .is_some_and(|sum| sum <= self.limit);
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    /// Takes `bytes` without asking: for what is small, bounded elsewhere, and must not be lost.
+    pub(crate) fn force(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+}
+
+/// Why a message was not taken. Nothing of it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// So much waits already.
+    Full { queued: usize, limit: usize },
+    /// The limit of the whole process is reached.
+    ProcessFull { used: usize, limit: usize },
+    /// The peer is gone.
+    Gone,
+    /// The peer's head is impossible.
+    Corrupt(ring::Corrupt),
+}
+
+/// How a message is sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SendMode {
+    /// A reply whose caller said that it is awake: its process is not rung unless its announcement says so.
+    pub(crate) quiet: bool,
+    /// Taken beyond the limit: for what is small and bounded by something else.
+    pub(crate) beyond_limit: bool,
+}
+
+/// What the peer broke. The link is to be closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Violation {
+    Ring(ring::Corrupt),
+    /// A chunk of a message that was never begun.
+    StrayChunk,
+    /// A message begun within another.
+    Interrupted { have: usize, whole: usize },
+    /// A message longer than agreed.
+    TooLong { len: u64, limit: usize },
+    /// Chunks that are empty or longer than the message they belong to.
+    ChunkLength {
+        have: usize,
+        chunk: usize,
+        whole: usize,
+    },
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Violation::Ring(corrupt) => corrupt.fmt(f),
+            Violation::StrayChunk => write!(f, "a chunk arrived that belongs to no message"),
+            Violation::Interrupted { have, whole } => write!(
+                f,
+                "a message began while another had {have} of its {whole} bytes"
+            ),
+            Violation::TooLong { len, limit } => {
+                write!(f, "a message of {len} bytes began, {limit} are agreed")
+            }
+            Violation::ChunkLength { have, chunk, whole } => write!(
+                f,
+                "a chunk of {chunk} bytes arrived for a message that has {have} of {whole}"
+            ),
+        }
+    }
+}
+
+struct Queued {
+    bytes: Vec<u8>,
+    /// Bytes that are in the ring already; 0 before the first chunk.
+    sent: usize,
+}
+
+/// The sending half, behind the producer lock.
+pub(crate) struct Tx {
+    writer: Writer,
+    queue: VecDeque<Queued>,
+    /// Bytes of `queue` not yet in the ring.
+    queued: usize,
+    /// The largest record: a quarter of the ring.
+    chunk: usize,
+    /// We said that we want room, looked once more, and found none.
+    wanting: bool,
+}
+
+/// The reading half, which belongs to the role.
+pub(crate) struct Rx {
+    reader: Reader,
+    /// The message that is being assembled from chunks.
+    assembly: Vec<u8>,
+    /// Its whole length; 0 when none is.
+    whole: usize,
+    max_message: usize,
+}
+
+/// What reading one message gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// A message.
+    Message,
+    /// Nothing more lies in the ring.
+    Nothing,
+    /// A large message begins, but the process's budget has no room for it now.
+    NoBudget,
+}
+
+/// What became of a message that a leading caller read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Routed {
+    /// Handed to a slot or an inbox.
+    Moved,
+    /// The same, and `settle` has something to do before more is read: wakers.
+    Settle,
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Done,
+    TimedOut,
+    /// The peer is gone and nothing of it is left in the ring.
+    Gone,
+    Violation(Violation),
+}
+
+/// What a waiting thread brings along.
+pub(crate) trait Waiter {
+    /// Whether what it waits for has come.
+    fn is_done(&mut self) -> bool;
+    /// Takes a message that was read, with the role held: moves it, runs no foreign code. May leave another buffer.
+    fn route(&mut self, message: &mut Vec<u8>) -> Routed;
+    /// Whether another message may be read: false while the dispatcher's inbox is full.
+    fn may_read(&mut self) -> bool;
+    /// Runs what `route` left over, with nothing held.
+    fn settle(&mut self);
+}
+
+/// What a pipe is made of.
+pub(crate) struct Parts {
+    pub(crate) region: Arc<Region>,
+    pub(crate) layout: Layout,
+    pub(crate) is_main: bool,
+    /// How our dispatcher sleeps: [`wake::BY_EVENTFD`] or 0.
+    pub(crate) dispatcher_form: u32,
+    /// The eventfd of the peer's dispatcher.
+    #[cfg(not(loom))]
+    pub(crate) peer_event: Option<crate::sys::EventFd>,
+    /// The private bell of our dispatcher.
+    pub(crate) dispatcher: Arc<Bell>,
+    pub(crate) sleep: Sleep,
+    pub(crate) budget: Arc<Budget>,
+    /// Bytes that may wait in the queue.
+    pub(crate) queue_limit: usize,
+    /// The longest message that may arrive.
+    pub(crate) max_message: usize,
+}
+
+/// One end of a link's two rings.
+pub(crate) struct Pipe {
+    tx: Mutex<Tx>,
+    /// `Tx::queued`, to be looked at without the lock.
+    queued: AtomicUsize,
+    queue_limit: usize,
+    rx: Role<Rx>,
+    own: Own,
+    peer: Peer,
+    gone: AtomicBool,
+    dispatcher: Arc<Bell>,
+    dispatcher_form: u32,
+    /// Bells of the callers that follow or sleep.
+    callers: Mutex<VecDeque<Arc<Bell>>>,
+    /// Callers that wait for room in the queue: rung when some of it was drained.
+    room_waiters: AtomicUsize,
+    /// Calls that no thread waits for, but a future: while there are any the dispatcher must be rung for replies.
+    unattended: AtomicUsize,
+    sleep: Sleep,
+    budget: Arc<Budget>,
+}
+
+impl Pipe {
+    pub(crate) fn new(parts: Parts) -> Result<Self, OutOfRegion> {
+        let Parts {
+            region,
+            layout,
+            is_main,
+            ..
+        } = parts;
+        let (out, into) = (layout.block(is_main), layout.block(!is_main));
+        let place = |written_by_main: bool| {
+            if written_by_main {
+                layout.to_renderer
+            } else {
+                layout.to_main
+            }
+        };
+        let (out_ring, in_ring) = (place(is_main), place(!is_main));
+        let writer = Writer::new(
+            region.words(out_ring.offset, out_ring.words)?,
+            region.word64(out + direction::HEAD)?,
+        );
+        let reader = Reader::new(
+            region.words(in_ring.offset, in_ring.words)?,
+            region.word64(into + direction::HEAD)?,
+        );
+        Ok(Self {
+            tx: Mutex::new(Tx {
+                writer,
+                queue: VecDeque::new(),
+                queued: 0,
+                chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
+                wanting: false,
+            }),
+            queued: AtomicUsize::new(0),
+            queue_limit: parts.queue_limit,
+            rx: Role::new(Rx {
+                reader,
+                assembly: Vec::new(),
+                whole: 0,
+                max_message: parts.max_message,
+            }),
+            own: Own {
+                sleeper: region.word32(into + direction::SLEEPER)?,
+                dispatcher: region.word32(into + direction::DISPATCHER)?,
+                caller: region.word32(into + direction::CALLER)?,
+                peer_wants_room: region.word32(into + direction::WANTS_ROOM)?,
+            },
+            peer: Peer {
+                sleeper: region.word32(out + direction::SLEEPER)?,
+                dispatcher: region.word32(out + direction::DISPATCHER)?,
+                caller: region.word32(out + direction::CALLER)?,
+                wants_room: region.word32(out + direction::WANTS_ROOM)?,
+                #[cfg(not(loom))]
+                event: parts.peer_event,
+            },
+            gone: AtomicBool::new(false),
+            dispatcher: parts.dispatcher,
+            dispatcher_form: parts.dispatcher_form,
+            callers: Mutex::new(VecDeque::new()),
+            room_waiters: AtomicUsize::new(0),
+            unattended: AtomicUsize::new(0),
+            sleep: parts.sleep,
+            budget: parts.budget,
+        })
+    }
+
+    // ---- sending ------------------------------------------------------------------------------------------------
+
+    /// Bytes that wait in the queue. May change at any time.
+    #[inline]
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that may wait.
+    pub(crate) fn queue_limit(&self) -> usize {
+        self.queue_limit
+    }
+
+    /// Takes one message whole or refuses it whole; never waits. The buffer's content is taken where the message has to
+    /// queue, else the buffer is untouched. One system call if somebody of the peer's sleeps.
+    #[inline]
+    pub(crate) fn send(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<(), SendError> {
+        if self.is_gone() {
+            return Err(SendError::Gone);
+        }
+        let mut tx = self.tx.lock();
+        if tx.queue.is_empty() && message.len() <= tx.chunk {
+            match tx.writer.reserve(message.len()) {
+                Ok(mut record) => {
+                    record.write(0, message);
+                    record.commit(Kind::Whole);
+                    let ring = self.peer.after_publish(mode.quiet);
+                    drop(tx);
+                    if let Some(ring) = ring {
+                        self.peer.ring(ring);
+                    }
+                    return Ok(());
+                }
+                Err(WriteError::Corrupt(corrupt)) => return Err(SendError::Corrupt(corrupt)),
+                Err(WriteError::Full | WriteError::TooLarge) => {}
+            }
+        }
+        let result = self.send_queued(&mut tx, message, mode);
+        drop(tx);
+        self.tell_drained();
+        result
+    }
+
+    #[cold]
+    fn send_queued(
+        &self,
+        tx: &mut Tx,
+        message: &mut Vec<u8>,
+        mode: SendMode,
+    ) -> Result<(), SendError> {
+        self.drain(tx).map_err(SendError::Corrupt)?;
+        if mode.beyond_limit {
+            self.budget.force(message.len());
+        } else {
+            if tx.queued >= self.queue_limit {
+                return Err(SendError::Full {
+                    queued: tx.queued,
+                    limit: self.queue_limit,
+                });
+            }
+            if !self.budget.take(message.len()) {
+                return Err(SendError::ProcessFull {
+                    used: self.budget.used(),
+                    limit: self.budget.limit(),
+                });
+            }
+        }
+        tx.queued += message.len();
+        tx.queue.push_back(Queued {
+            bytes: std::mem::take(message),
+            sent: 0,
+        });
+        self.queued.store(tx.queued, Ordering::Relaxed);
+        self.drain(tx).map(|_| ()).map_err(SendError::Corrupt)
+    }
+
+    /// Moves what waits into the ring as far as there is room, and rings. Returns whether anything moved.
+    fn drain(&self, tx: &mut Tx) -> Result<bool, ring::Corrupt> {
+        let mut moved = false;
+        let mut asked = false;
+        while let Some(front) = tx.queue.front_mut() {
+            let left = front.bytes.len() - front.sent;
+            let whole = front.sent == 0 && left <= tx.chunk;
+            let prefix = if front.sent == 0 && !whole { 8 } else { 0 };
+            // The ring's part of a large message: full chunks, and what is left.
+            let part = left.min(tx.chunk - prefix);
+            match tx.writer.reserve(part + prefix) {
+                Ok(mut record) => {
+                    if prefix != 0 {
+                        record.write(0, &(front.bytes.len() as u64).to_le_bytes());
+                    }
+                    record.write(prefix, &front.bytes[front.sent..front.sent + part]);
+                    record.commit(match (whole, front.sent) {
+                        (true, _) => Kind::Whole,
+                        (false, 0) => Kind::First,
+                        (false, _) => Kind::More,
+                    });
+                    front.sent += part;
+                    tx.queued -= part;
+                    self.budget.give_back(part);
+                    if part == left {
+                        tx.queue.pop_front();
+                    }
+                    moved = true;
+                    // A large message is read while it is written: ring for its first chunk, not for its last.
+                    if let Some(ring) = self.peer.after_publish(false) {
+                        self.peer.ring(ring);
+                    }
+                }
+                Err(WriteError::Corrupt(corrupt)) => return Err(corrupt),
+                // Said already, and the peer has not taken it: its ring will come.
+                Err(WriteError::Full | WriteError::TooLarge)
+                    if tx.wanting && self.peer.is_wanting() =>
+                {
+                    self.queued.store(tx.queued, Ordering::Relaxed);
+                    return Ok(moved);
+                }
+                Err(WriteError::Full | WriteError::TooLarge) if asked => {
+                    tx.wanting = true;
+                    // Who sleeps over there has not been rung for quiet replies: now it must read.
+                    if let Some(ring) = self.peer.take() {
+                        self.peer.ring(ring);
+                    }
+                    self.queued.store(tx.queued, Ordering::Relaxed);
+                    return Ok(moved);
+                }
+                Err(WriteError::Full | WriteError::TooLarge) => {
+                    // Visible before the fence in `want_room`, so that a dispatcher that is about to sleep sees it.
+                    self.queued.store(tx.queued, Ordering::Relaxed);
+                    self.peer.want_room();
+                    tx.wanting = false;
+                    asked = true;
+                    continue;
+                }
+            }
+            asked = false;
+        }
+        tx.wanting = false;
+        self.peer.has_room();
+        self.queued.store(0, Ordering::Relaxed);
+        Ok(moved)
+    }
+
+    /// The calling thread is about to look at [`queued`](Self::queued) and to wait until it falls.
+    pub(crate) fn begin_to_wait_for_room(&self) {
+        self.room_waiters.fetch_add(1, Ordering::SeqCst);
+        // [drained/wait] pairs with the fence in `tell_drained`.
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn end_to_wait_for_room(&self) {
+        self.room_waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Something of the queue was drained: whoever follows and waits for that looks again.
+    fn tell_drained(&self) {
+        // [drained/wait] pairs with the fence in `begin_to_wait_for_room`.
+        fence(Ordering::SeqCst);
+        if self.room_waiters.load(Ordering::Relaxed) > 0 {
+            self.ring_callers();
+        }
+    }
+
+    /// Drains the queue if anything waits. Returns whether anything moved.
+    #[inline]
+    pub(crate) fn drain_queue(&self) -> Result<bool, Violation> {
+        if self.queued() == 0 {
+            return Ok(false);
+        }
+        let moved = self.drain(&mut self.tx.lock()).map_err(Violation::Ring)?;
+        if moved {
+            self.tell_drained();
+        }
+        Ok(moved)
+    }
+
+    // ---- the role -----------------------------------------------------------------------------------------------
+
+    /// Takes the role if it is free.
+    #[inline]
+    pub(crate) fn try_lead(&self) -> Option<Held<'_, Rx>> {
+        self.rx.try_take()
+    }
+
+    /// Reads the next message into `message`, whose content is replaced. Makes room on the way.
+    #[inline]
+    pub(crate) fn read(&self, rx: &mut Rx, message: &mut Vec<u8>) -> Result<Read, Violation> {
+        loop {
+            let Some(record) = rx.reader.peek().map_err(Violation::Ring)? else {
+                self.publish_head(rx);
+                return Ok(Read::Nothing);
+            };
+            match record.kind {
+                Kind::Whole => {
+                    if rx.whole != 0 {
+                        return Err(rx.interrupted());
+                    }
+                    if record.len > rx.max_message {
+                        return Err(Violation::TooLong {
+                            len: record.len as u64,
+                            limit: rx.max_message,
+                        });
+                    }
+                    message.clear();
+                    rx.reader.append_to(record, 0, message);
+                    self.release(rx, record);
+                    return Ok(Read::Message);
+                }
+                Kind::First => {
+                    if rx.whole != 0 {
+                        return Err(rx.interrupted());
+                    }
+                    let len = if record.len > 8 { rx.reader.word(0) } else { 0 };
+                    if len > rx.max_message as u64 {
+                        return Err(Violation::TooLong {
+                            len,
+                            limit: rx.max_message,
+                        });
+                    }
+                    let whole = len as usize;
+                    if record.len <= 8 || record.len - 8 >= whole {
+                        return Err(Violation::ChunkLength {
+                            have: 0,
+                            chunk: record.len.saturating_sub(8),
+                            whole,
+                        });
+                    }
+                    if !self.budget.take(whole) {
+                        return Ok(Read::NoBudget);
+                    }
+                    rx.whole = whole;
+                    rx.reader.append_to(record, 8, &mut rx.assembly);
+                    self.release(rx, record);
+                }
+                Kind::More => {
+                    let have = rx.assembly.len();
+                    if rx.whole == 0 {
+                        return Err(Violation::StrayChunk);
+                    }
+                    if record.len == 0 || record.len > rx.whole - have {
+                        return Err(Violation::ChunkLength {
+                            have,
+                            chunk: record.len,
+                            whole: rx.whole,
+                        });
+                    }
+                    // Grows with what has arrived, never over the length that was said first.
+                    if rx.assembly.capacity() - have < record.len {
+                        let more = have.max(record.len).min(rx.whole - have);
+                        rx.assembly.reserve_exact(more);
+                    }
+                    rx.reader.append_to(record, 0, &mut rx.assembly);
+                    self.release(rx, record);
+                    if rx.assembly.len() == rx.whole {
+                        self.budget.give_back(rx.whole);
+                        rx.whole = 0;
+                        *message = std::mem::take(&mut rx.assembly);
+                        return Ok(Read::Message);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn release(&self, rx: &mut Rx, record: ring::Record) {
+        if rx.reader.release(record) {
+            self.room_was_made(false);
+        }
+    }
+
+    /// Publishes the head; due before anything that may take long.
+    #[inline]
+    pub(crate) fn publish_head(&self, rx: &mut Rx) {
+        if rx.reader.publish() || self.own.peer_wants_room.load(Ordering::Relaxed) != 0 {
+            self.room_was_made(false);
+        }
+    }
+
+    fn room_was_made(&self, fenced: bool) {
+        if let Some(ring) = self.peer.room_was_made(&self.own, fenced) {
+            self.peer.ring(ring);
+        }
+    }
+
+    fn announcement(&self) -> u32 {
+        let quiet = if self.unattended.load(Ordering::SeqCst) == 0 {
+            wake::QUIET
+        } else {
+            0
+        };
+        wake::DISPATCHER | self.dispatcher_form | quiet
+    }
+
+    /// Looks once more, after an announcement, whether there is something to do: a record that may be read, room for
+    /// what waits, a peer that wants room.
+    fn look_again(&self, rx: &mut Rx, may_read: bool) -> Result<bool, Violation> {
+        self.room_was_made(true);
+        Ok((may_read && rx.reader.has_more()) || self.drain_queue()?)
+    }
+
+    /// Gives the role back: to a waiting caller if there is one, else to the sleeping dispatcher, whose announcement is
+    /// restored if the peer has taken it away or a caller has put its own there.
+    #[inline]
+    pub(crate) fn leave(&self, mut rx: Held<'_, Rx>) {
+        let mut look = false;
+        let announcement = self.announcement();
+        if self.own.announced() != announcement && !self.is_gone() {
+            rx.reader.publish_and_look();
+            self.own.announce(announcement);
+            // A violation is found again by whoever reads next.
+            look = self.look_again(&mut rx, true).unwrap_or(true);
+        }
+        if rx.release() {
+            self.pass_on();
+        } else if look {
+            self.dispatcher.ring();
+        }
+    }
+
+    /// Gives the role back without an announcement: for a dispatcher that stays awake.
+    #[inline]
+    pub(crate) fn step_aside(&self, rx: Held<'_, Rx>) {
+        if rx.release() {
+            self.pass_on();
+        }
+    }
+
+    /// Somebody wants the role: the caller that has waited longest, else the dispatcher.
+    #[cold]
+    fn pass_on(&self) {
+        let callers = self.callers.lock();
+        match callers.front() {
+            Some(first) => {
+                let first = first.clone();
+                // The others want it too: whoever takes it next passes it on again.
+                if callers.len() > 1 {
+                    self.rx.want();
+                }
+                drop(callers);
+                first.ring();
+            }
+            None => {
+                drop(callers);
+                self.dispatcher.ring();
+            }
+        }
+    }
+
+    /// For the dispatcher, before it sleeps: announces it and looks once more. False: there is something to do. A role
+    /// held by a caller means that the caller announces us when it leaves.
+    pub(crate) fn dispatcher_may_sleep(&self, may_read: bool) -> Result<bool, Violation> {
+        let Some(mut rx) = self.rx.try_take() else {
+            return Ok(true);
+        };
+        rx.reader.publish_and_look();
+        self.own.announce(self.announcement());
+        let look = self.look_again(&mut rx, may_read);
+        let wanted = rx.release();
+        if wanted {
+            self.pass_on();
+        }
+        // Wanted by nobody who waits means wanted by a future: `pass_on` has rung our own bell then.
+        Ok(!look?)
+    }
+
+    /// Whether the peer took our dispatcher's announcement away, which it does when it rings.
+    #[inline]
+    pub(crate) fn is_announced(&self) -> bool {
+        self.own.announced() & 3 == wake::DISPATCHER
+    }
+
+    /// The futex word of our dispatcher and its present value; to be read before the last look.
+    pub(crate) fn dispatcher_word(&self) -> (&crate::region::Word32, u32) {
+        (
+            &self.own.dispatcher,
+            self.own.dispatcher.load(Ordering::Acquire),
+        )
+    }
+
+    /// A future was polled: nobody waits for its reply, so the dispatcher must be rung for it.
+    pub(crate) fn attend(&self) {
+        self.unattended.fetch_add(1, Ordering::SeqCst);
+        // Whoever holds the role sees the count when it leaves, or that the role is wanted.
+        if let Some(mut rx) = self.rx.take_or_want() {
+            let announced = self.own.announced();
+            let mut look = false;
+            if announced & (3 | wake::QUIET) == wake::DISPATCHER | wake::QUIET {
+                rx.reader.publish_and_look();
+                self.own.announce(self.announcement());
+                look = self.look_again(&mut rx, true).unwrap_or(true);
+            }
+            if rx.release() {
+                self.pass_on();
+            }
+            if look {
+                self.dispatcher.ring();
+            }
+        }
+    }
+
+    /// The future of [`attend`](Self::attend) has its reply or was dropped.
+    pub(crate) fn unattend(&self) {
+        self.unattended.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    // ---- gone ---------------------------------------------------------------------------------------------------
+
+    /// Whether the peer was found to be gone or the link was closed.
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// The peer is gone or the link is closed: every sleep of this link ends.
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+        self.ring_callers();
+        self.dispatcher.ring();
+    }
+
+    /// Rings every caller that waits, to look again.
+    pub(crate) fn ring_callers(&self) {
+        let callers: Vec<_> = self.callers.lock().iter().cloned().collect();
+        for bell in callers {
+            bell.ring();
+        }
+    }
+
+    /// Whether any caller waits. A hint.
+    pub(crate) fn has_callers(&self) -> bool {
+        !self.callers.lock().is_empty()
+    }
+
+    // ---- waiting ------------------------------------------------------------------------------------------------
+
+    fn register(&self, bell: &Arc<Bell>) {
+        let mut callers = self.callers.lock();
+        if !callers.iter().any(|other| Arc::ptr_eq(other, bell)) {
+            callers.push_back(bell.clone());
+        }
+    }
+
+    fn unregister(&self, bell: &Arc<Bell>) {
+        self.callers
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, bell));
+    }
+
+    /// Waits until the waiter is done: leads where the role is free, follows where it is held. `bell` is the calling
+    /// thread's own and nobody else's meanwhile.
+    pub(crate) fn wait_until(
+        &self,
+        waiter: &mut dyn Waiter,
+        bell: &Arc<Bell>,
+        spin: &Spin,
+        until: Option<Instant>,
+        buffer: &mut Vec<u8>,
+    ) -> Waited {
+        bell.clear();
+        let mut registered = false;
+        let waited = loop {
+            if waiter.is_done() {
+                break Waited::Done;
+            }
+            let held = if registered {
+                self.rx.take_or_want()
+            } else {
+                self.rx.try_take()
+            };
+            if let Some(rx) = held {
+                if let Some(waited) =
+                    self.lead(rx, waiter, bell, &mut registered, spin, until, buffer)
+                {
+                    break waited;
+                }
+                waiter.settle();
+                continue;
+            }
+            // Somebody else reads for us. Registered first, so that it finds us when it leaves.
+            if !registered {
+                self.register(bell);
+                registered = true;
+                continue;
+            }
+            let mut spinning = spin.begin();
+            loop {
+                if waiter.is_done() || bell.clear() {
+                    spinning.succeeded();
+                    break;
+                }
+                if self.is_gone() && self.rx.try_take().map(|rx| self.step_aside(rx)).is_some() {
+                    break; // nobody reads any more: lead, to take what is left
+                }
+                match spinning.round() {
+                    Next::Again => {}
+                    Next::LookAround if is_over(until) => break,
+                    Next::LookAround => {}
+                    Next::Sleep => {
+                        if bell.prepare() {
+                            if waiter.is_done() || is_over(until) {
+                                bell.awake();
+                            } else {
+                                self.sleep.private(bell, until);
+                            }
+                        }
+                    }
+                }
+                if is_over_rarely(until, &spinning) {
+                    break;
+                }
+            }
+            if !waiter.is_done() && is_over(until) {
+                break Waited::TimedOut;
+            }
+        };
+        if registered {
+            self.unregister(bell);
+            // Perhaps the role was just passed to us: pass it on.
+            if let Some(rx) = self.rx.try_take() {
+                self.leave(rx);
+            }
+        }
+        waited
+    }
+
+    /// Reads for everybody until the waiter is done. `None`: the role was given back for `settle`.
+    #[allow(clippy::too_many_arguments)]
+    fn lead(
+        &self,
+        mut rx: Held<'_, Rx>,
+        waiter: &mut dyn Waiter,
+        bell: &Arc<Bell>,
+        registered: &mut bool,
+        spin: &Spin,
+        until: Option<Instant>,
+        buffer: &mut Vec<u8>,
+    ) -> Option<Waited> {
+        let mut spinning = spin.begin();
+        loop {
+            // What the last holder read may have been ours.
+            if waiter.is_done() {
+                self.leave(rx);
+                return Some(Waited::Done);
+            }
+            let gone = self.is_gone();
+            let may_read = waiter.may_read();
+            let read = if may_read {
+                match self.read(&mut rx, buffer) {
+                    Ok(read) => read,
+                    Err(violation) => {
+                        self.leave(rx);
+                        return Some(Waited::Violation(violation));
+                    }
+                }
+            } else {
+                Read::NoBudget
+            };
+            if read == Read::Message {
+                spinning.succeeded();
+                spinning = spin.begin();
+                if waiter.route(buffer) == Routed::Settle {
+                    self.leave(rx);
+                    return None;
+                }
+                continue;
+            }
+            if gone && read == Read::Nothing {
+                self.leave(rx);
+                return Some(Waited::Gone);
+            }
+            match self.drain_queue() {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(violation) => {
+                    self.leave(rx);
+                    return Some(Waited::Violation(violation));
+                }
+            }
+            self.publish_head(&mut rx);
+            let next = if gone { Next::Sleep } else { spinning.round() };
+            match next {
+                Next::Again => continue,
+                Next::LookAround => {
+                    if is_over(until) {
+                        self.leave(rx);
+                        return Some(Waited::TimedOut);
+                    }
+                    continue;
+                }
+                Next::Sleep => {}
+            }
+            if is_over(until) {
+                self.leave(rx);
+                return Some(Waited::TimedOut);
+            }
+            // Registered, so that `set_gone` and who empties the inbox find us.
+            if !*registered {
+                self.register(bell);
+                *registered = true;
+            }
+            bell.clear();
+            let expected = self.own.caller.load(Ordering::Acquire);
+            rx.reader.publish_and_look();
+            self.own.announce(wake::CALLER);
+            match self.look_again(&mut rx, may_read && read == Read::Nothing) {
+                Ok(false) => {}
+                Ok(true) => continue,
+                Err(violation) => {
+                    self.leave(rx);
+                    return Some(Waited::Violation(violation));
+                }
+            }
+            if self.is_gone() != gone || waiter.is_done() || waiter.may_read() != may_read {
+                continue;
+            }
+            if bell.prepare() {
+                // Nobody rings when the process's budget has room again: look again soon.
+                let until = match read {
+                    Read::NoBudget if may_read => Some(sooner(until, BUDGET_RETRY)),
+                    _ => until,
+                };
+                self.sleep.on(&self.own.caller, expected, bell, until);
+            }
+        }
+    }
+
+    /// Test support: whether nobody holds the role.
+    #[cfg(test)]
+    pub(crate) fn role_is_free(&self) -> bool {
+        self.rx.try_take().map(|rx| drop(rx)).is_some()
+    }
+}
+
+/// How soon a large message that found the process's budget used up is looked at again.
+pub(crate) const BUDGET_RETRY: Duration = Duration::from_millis(10);
+
+fn sooner(until: Option<Instant>, after: Duration) -> Instant {
+    let then = Instant::now() + after;
+    until.map_or(then, |until| until.min(then))
+}
+
+fn is_over(until: Option<Instant>) -> bool {
+    until.is_some_and(|at| Instant::now() >= at)
+}
+
+/// After a sleep the deadline may be over; while spinning it is looked at by `LookAround` alone.
+fn is_over_rarely(until: Option<Instant>, spinning: &wake::Spinning<'_>) -> bool {
+    spinning.has_slept() && is_over(until)
+}
+
+impl Rx {
+    fn interrupted(&self) -> Violation {
+        Violation::Interrupted {
+            have: self.assembly.len(),
+            whole: self.whole,
+        }
+    }
+
+    /// Whether something lies in the ring.
+    #[inline]
+    pub(crate) fn has_more(&self) -> bool {
+        self.reader.has_more()
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let queued = std::mem::take(&mut self.tx.lock().queued);
+        let assembling = self
+            .rx
+            .try_take()
+            .map_or(0, |mut rx| std::mem::take(&mut rx.whole));
+        self.budget.give_back(queued + assembling);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

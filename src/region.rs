@@ -1,0 +1,451 @@
+//! One mapping that two processes share, seen as words.
+//!
+//! Nothing here makes a reference into the mapping except to atomics, and every address keeps one access width for
+//! ever: ring words and cursors are 64-bit, futex words 32-bit. Bytes enter and leave through [`Words::write`] and
+//! [`Words::read`] alone. What the peer may change meanwhile: every word of the mapping, at any time; so nothing above
+//! looks at a word twice.
+//!
+//! Three kinds: a sealed memfd (the default), a named POSIX object through the crate `shared_memory` (for peers that
+//! trust each other: it cannot be sealed, a peer that truncates it kills this process by SIGBUS), and a vector of words
+//! (both ends in one process, and loom).
+#![allow(unsafe_code)]
+
+use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
+use std::mem::MaybeUninit;
+use std::ops::Deref;
+
+/// Size of one ring word in bytes.
+pub(crate) const WORD: usize = 8;
+
+/// Above this many bytes an opaque block copy is used instead of relaxed word accesses. Measured on two cores: equal at
+/// 64 B, relaxed words 2 x slower at 4 KiB (see ARCHITECTURE.md).
+const BLOCK_COPY_FROM: usize = 256;
+
+/// A part of a region was asked for that does not lie in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutOfRegion {
+    offset: usize,
+    bytes: usize,
+    align: usize,
+    region: usize,
+}
+
+impl std::fmt::Display for OutOfRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} bytes at offset {} (alignment {}) do not lie in a region of {} bytes",
+            self.bytes, self.offset, self.align, self.region
+        )
+    }
+}
+
+impl std::error::Error for OutOfRegion {}
+
+fn check(
+    offset: usize,
+    bytes: usize,
+    align: usize,
+    region: usize,
+) -> Result<usize, OutOfRegion> {
+    match offset.checked_add(bytes) {
+        Some(end) if end <= region && offset.is_multiple_of(align) => Ok(offset),
+        _ => Err(OutOfRegion {
+            offset,
+            bytes,
+            align,
+            region,
+        }),
+    }
+}
+
+#[cfg(not(loom))]
+mod storage {
+    use super::*;
+    use std::ptr::NonNull;
+
+    #[expect(dead_code, reason = "held for its Drop: it unmaps")]
+    enum Storage {
+        Mapped(crate::sys::Mapping),
+        Named(shared_memory::Shmem),
+        Words(Box<[AtomicU64]>),
+    }
+
+    /// A mapping shared with one peer; unmapped when the last word of it is dropped.
+    pub(crate) struct Region {
+        base: NonNull<u8>,
+        len: usize,
+        _storage: Storage,
+    }
+
+    // SAFETY: the memory behind `base` lives as long as `_storage` and is reached through atomics and raw copies only;
+    // `Shmem` and `Mapping` are moved and dropped, never used from two threads.
+    unsafe impl Send for Region {}
+    // SAFETY: as above; `&Region` gives out nothing but atomics and checked copies.
+    unsafe impl Sync for Region {}
+
+    impl Region {
+        /// A region over a mapped descriptor.
+        pub(crate) fn mapped(mapping: crate::sys::Mapping) -> Arc<Self> {
+            Arc::new(Self {
+                base: mapping.as_ptr(),
+                len: mapping.len(),
+                _storage: Storage::Mapped(mapping),
+            })
+        }
+
+        /// A region over a named object; `len` was compared with its size before anything was touched.
+        pub(crate) fn named(shmem: shared_memory::Shmem, len: usize) -> Option<Arc<Self>> {
+            let base = NonNull::new(shmem.as_ptr())?;
+            if shmem.len() < len || !(base.as_ptr() as usize).is_multiple_of(WORD) {
+                return None;
+            }
+            Some(Arc::new(Self {
+                base,
+                len,
+                _storage: Storage::Named(shmem),
+            }))
+        }
+
+        /// A region of `len` bytes (rounded up to words) inside this process, zeroed.
+        pub(crate) fn in_process(len: usize) -> Arc<Self> {
+            let words: Box<[AtomicU64]> = (0..len.div_ceil(WORD)).map(|_| AtomicU64::new(0)).collect();
+            let base = NonNull::from(&*words).cast::<u8>();
+            Arc::new(Self {
+                base,
+                len: words.len() * WORD,
+                _storage: Storage::Words(words),
+            })
+        }
+
+        /// Size in bytes.
+        pub(crate) fn len(&self) -> usize {
+            self.len
+        }
+
+        /// The 32-bit word at a byte offset.
+        pub(crate) fn word32(self: &Arc<Self>, offset: usize) -> Result<Word32, OutOfRegion> {
+            let offset = check(offset, 4, 4, self.len)?;
+            // SAFETY: in bounds by `check`; the result stays inside the allocation.
+            let pointer = unsafe { self.base.add(offset) }.cast();
+            Ok(Word {
+                pointer,
+                _region: self.clone(),
+            })
+        }
+
+        /// The 64-bit word at a byte offset.
+        pub(crate) fn word64(self: &Arc<Self>, offset: usize) -> Result<Word64, OutOfRegion> {
+            let offset = check(offset, 8, 8, self.len)?;
+            // SAFETY: in bounds by `check`; the result stays inside the allocation.
+            let pointer = unsafe { self.base.add(offset) }.cast();
+            Ok(Word {
+                pointer,
+                _region: self.clone(),
+            })
+        }
+
+        /// `count` 64-bit words from a byte offset on; `count` must be a power of two.
+        pub(crate) fn words(
+            self: &Arc<Self>,
+            offset: usize,
+            count: usize,
+        ) -> Result<Words, OutOfRegion> {
+            let bytes = count
+                .checked_mul(WORD)
+                .filter(|_| count.is_power_of_two())
+                .unwrap_or(usize::MAX);
+            let offset = check(offset, bytes, 8, self.len)?;
+            // SAFETY: in bounds by `check`; the result stays inside the allocation.
+            let base = unsafe { self.base.add(offset) }.cast();
+            Ok(Words {
+                base,
+                mask: count - 1,
+                _region: self.clone(),
+            })
+        }
+    }
+
+    /// One atomic word of a region.
+    pub(crate) struct Word<T> {
+        pointer: NonNull<T>,
+        _region: Arc<Region>,
+    }
+
+    // SAFETY: gives out `&T` alone, and `T` is an atomic; the region it keeps alive is `Sync`.
+    unsafe impl<T: Sync> Send for Word<T> {}
+    // SAFETY: as above.
+    unsafe impl<T: Sync> Sync for Word<T> {}
+
+    impl<T> Deref for Word<T> {
+        type Target = T;
+
+        #[inline(always)]
+        fn deref(&self) -> &T {
+            // SAFETY: bounds and alignment were checked when the word was made; `T` is `AtomicU32` or `AtomicU64`, so
+            // that concurrent writes by the peer are no data race; `_region` keeps the mapping alive.
+            unsafe { self.pointer.as_ref() }
+        }
+    }
+
+    impl<T> Clone for Word<T> {
+        fn clone(&self) -> Self {
+            Self {
+                pointer: self.pointer,
+                _region: self._region.clone(),
+            }
+        }
+    }
+
+    /// The words of a ring: a power of two of them, so that a masked index is always inside.
+    pub(crate) struct Words {
+        base: NonNull<AtomicU64>,
+        mask: usize,
+        _region: Arc<Region>,
+    }
+
+    // SAFETY: reached through atomics and raw copies only; the region it keeps alive is `Sync`.
+    unsafe impl Send for Words {}
+    // SAFETY: as above.
+    unsafe impl Sync for Words {}
+
+    impl Words {
+        /// Number of words.
+        #[inline(always)]
+        pub(crate) fn len(&self) -> usize {
+            self.mask + 1
+        }
+
+        /// The word at a position, taken modulo the number of words.
+        #[inline(always)]
+        pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
+            // SAFETY: the masked index is below `len`, whose bytes were checked to lie in the region; aligned to 8; an
+            // atomic, so the peer's writes are no data race; the region lives as long as `self`.
+            unsafe { self.base.add(position as usize & self.mask).as_ref() }
+        }
+
+        /// Copies `bytes` into the words from `position` on, which must not run over the end. The last word is
+        /// filled up with zeros.
+        #[inline]
+        pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
+            let first = position as usize & self.mask;
+            assert!(
+                bytes.len().div_ceil(WORD) <= self.len() - first,
+                "a record never wraps"
+            );
+            let whole = bytes.len() / WORD;
+            if bytes.len() <= BLOCK_COPY_FROM || !HAS_BLOCK_COPY {
+                for (index, chunk) in bytes.chunks_exact(WORD).enumerate() {
+                    let word = u64::from_ne_bytes(chunk.try_into().expect("8 bytes"));
+                    self.at((first + index) as u64).store(word, Ordering::Relaxed);
+                }
+            } else {
+                // SAFETY: the source is `whole * 8` bytes of a live slice; the target lies in the words by the
+                // assertion above; private memory and region do not overlap; the copy is opaque to the compiler.
+                unsafe {
+                    block_copy(
+                        self.base.add(first).as_ptr().cast(),
+                        bytes.as_ptr(),
+                        whole * WORD,
+                    );
+                }
+            }
+            let rest = &bytes[whole * WORD..];
+            if !rest.is_empty() {
+                let mut last = [0; WORD];
+                last[..rest.len()].copy_from_slice(rest);
+                self.at((first + whole) as u64)
+                    .store(u64::from_ne_bytes(last), Ordering::Relaxed);
+            }
+        }
+
+        /// Copies words from `position` on into `bytes`; they must not run over the end.
+        #[inline]
+        pub(crate) fn read(&self, position: u64, bytes: &mut [MaybeUninit<u8>]) {
+            let first = position as usize & self.mask;
+            assert!(
+                bytes.len().div_ceil(WORD) <= self.len() - first,
+                "a record never wraps"
+            );
+            let whole = bytes.len() / WORD;
+            if bytes.len() <= BLOCK_COPY_FROM || !HAS_BLOCK_COPY {
+                for (index, chunk) in bytes.chunks_exact_mut(WORD).enumerate() {
+                    let word = self.at((first + index) as u64).load(Ordering::Relaxed);
+                    chunk.copy_from_slice(&word.to_ne_bytes().map(MaybeUninit::new));
+                }
+            } else {
+                // SAFETY: the source lies in the words by the assertion above; the target is a live private slice of
+                // at least `whole * 8` bytes; they do not overlap; the copy is opaque to the compiler, so a peer that
+                // writes meanwhile gives us mixed bytes and nothing worse.
+                unsafe {
+                    block_copy(
+                        bytes.as_mut_ptr().cast(),
+                        self.base.add(first).as_ptr().cast_const().cast(),
+                        whole * WORD,
+                    );
+                }
+            }
+            let rest = &mut bytes[whole * WORD..];
+            if !rest.is_empty() {
+                let word = self.at((first + whole) as u64).load(Ordering::Relaxed);
+                let last = word.to_ne_bytes().map(MaybeUninit::new);
+                rest.copy_from_slice(&last[..rest.len()]);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const HAS_BLOCK_COPY: bool = true;
+    #[cfg(not(target_arch = "x86_64"))]
+    const HAS_BLOCK_COPY: bool = false;
+
+    /// Copies bytes with one instruction that the compiler cannot look into, so that a racing write by the peer is
+    /// outside the abstract machine.
+    ///
+    /// # Safety
+    /// `from` readable and `to` writable for `bytes`, not overlapping.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    unsafe fn block_copy(to: *mut u8, from: *const u8, bytes: usize) {
+        // SAFETY: the caller's contract; the direction flag is clear by the ABI; memory is declared as clobbered by
+        // the absence of `nomem`, so later stores (the record's word) are not moved before the copy.
+        unsafe {
+            std::arch::asm!(
+                "rep movsb",
+                inout("rcx") bytes => _,
+                inout("rdi") to => _,
+                inout("rsi") from => _,
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+
+    /// Never called: [`HAS_BLOCK_COPY`] is false, relaxed words are used.
+    ///
+    /// # Safety
+    /// As on x86-64.
+    #[cfg(not(target_arch = "x86_64"))]
+    unsafe fn block_copy(_to: *mut u8, _from: *const u8, _bytes: usize) {
+        unreachable!("no block copy on this architecture");
+    }
+
+    pub(crate) type Word32 = Word<AtomicU32>;
+    pub(crate) type Word64 = Word<AtomicU64>;
+}
+
+#[cfg(loom)]
+mod storage {
+    use super::*;
+    use crate::sync::Mutex;
+    use loom::cell::UnsafeCell;
+    use std::collections::HashMap;
+
+    /// The vector of words that loom sees. A word is made when it is first asked for, so that a model pays for what it
+    /// uses.
+    pub(crate) struct Region {
+        len: usize,
+        words32: Mutex<HashMap<usize, Arc<AtomicU32>>>,
+        words64: Mutex<HashMap<usize, Arc<AtomicU64>>>,
+        rings: Mutex<HashMap<usize, Arc<Vec<(AtomicU64, UnsafeCell<()>)>>>>,
+    }
+
+    impl Region {
+        pub(crate) fn in_process(len: usize) -> Arc<Self> {
+            Arc::new(Self {
+                len,
+                words32: Mutex::default(),
+                words64: Mutex::default(),
+                rings: Mutex::default(),
+            })
+        }
+
+        pub(crate) fn len(&self) -> usize {
+            self.len
+        }
+
+        pub(crate) fn word32(self: &Arc<Self>, offset: usize) -> Result<Word32, OutOfRegion> {
+            check(offset, 4, 4, self.len)?;
+            let mut words = self.words32.lock();
+            Ok(Word(words.entry(offset).or_insert_with(|| Arc::new(AtomicU32::new(0))).clone()))
+        }
+
+        pub(crate) fn word64(self: &Arc<Self>, offset: usize) -> Result<Word64, OutOfRegion> {
+            check(offset, 8, 8, self.len)?;
+            let mut words = self.words64.lock();
+            Ok(Word(words.entry(offset).or_insert_with(|| Arc::new(AtomicU64::new(0))).clone()))
+        }
+
+        pub(crate) fn words(
+            self: &Arc<Self>,
+            offset: usize,
+            count: usize,
+        ) -> Result<Words, OutOfRegion> {
+            check(offset, count * WORD, 8, self.len)?;
+            let mut rings = self.rings.lock();
+            let words = rings
+                .entry(offset)
+                .or_insert_with(|| Arc::new((0..count).map(|_| Default::default()).collect()));
+            Ok(Words(words.clone()))
+        }
+    }
+
+    pub(crate) struct Word<T>(Arc<T>);
+
+    impl<T> Clone for Word<T> {
+        fn clone(&self) -> Self {
+            Self(self.0.clone())
+        }
+    }
+
+    impl<T> Deref for Word<T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
+    /// Beside each word stands a cell by which loom sees the copies of bytes as plain accesses: relaxed words alone
+    /// would hide that a copy must end before the word is used again, since loom never delays a load.
+    pub(crate) struct Words(Arc<Vec<(AtomicU64, UnsafeCell<()>)>>);
+
+    impl Words {
+        pub(crate) fn len(&self) -> usize {
+            self.0.len()
+        }
+
+        pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
+            &self.0[position as usize & (self.len() - 1)].0
+        }
+
+        fn cell(&self, position: u64) -> &UnsafeCell<()> {
+            &self.0[position as usize & (self.len() - 1)].1
+        }
+
+        pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
+            for (index, chunk) in bytes.chunks(WORD).enumerate() {
+                let mut word = [0; WORD];
+                word[..chunk.len()].copy_from_slice(chunk);
+                self.cell(position + index as u64).with_mut(|_| ());
+                self.at(position + index as u64)
+                    .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+            }
+        }
+
+        pub(crate) fn read(&self, position: u64, bytes: &mut [MaybeUninit<u8>]) {
+            for (index, chunk) in bytes.chunks_mut(WORD).enumerate() {
+                self.cell(position + index as u64).with(|_| ());
+                let word = self.at(position + index as u64).load(Ordering::Relaxed);
+                let word = word.to_ne_bytes().map(MaybeUninit::new);
+                chunk.copy_from_slice(&word[..chunk.len()]);
+            }
+        }
+    }
+
+    pub(crate) type Word32 = Word<AtomicU32>;
+    pub(crate) type Word64 = Word<AtomicU64>;
+}
+
+pub(crate) use storage::{Region, Word32, Word64, Words};
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,88 @@
+use super::*;
+use crate::sync::{Arc, WEAKENED};
+use loom::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Two threads take the role as often as they get it; loom checks that nobody else is inside.
+fn exclusion() {
+    loom::model(|| {
+        let role = Arc::new(Role::new(0_u32));
+        let other = {
+            let role = role.clone();
+            thread::spawn(move || match role.try_take() {
+                Some(mut held) => {
+                    *held += 1;
+                    let _ = held.release();
+                    1
+                }
+                None => 0,
+            })
+        };
+        let mut taken = 0;
+        if let Some(mut held) = role.try_take() {
+            *held += 1;
+            taken += 1;
+            let _ = held.release();
+        }
+        taken += other.join().unwrap();
+        assert!(taken >= 1, "nobody got a free role");
+        assert_eq!(*role.try_take().expect("free"), taken);
+    });
+}
+
+#[test]
+fn at_most_one_thread_holds_the_role_and_sees_the_last_ones_state() {
+    exclusion();
+}
+
+#[test]
+fn without_the_roles_order_its_state_is_torn() {
+    WEAKENED.set(Some(Pair::Role));
+    let result = catch_unwind(AssertUnwindSafe(exclusion));
+    WEAKENED.set(None);
+    assert!(result.is_err(), "loom did not see that the role needs its order");
+}
+
+#[test]
+fn who_wants_the_role_gets_it_or_its_holder_is_told() {
+    loom::model(|| {
+        let role = Arc::new(Role::new(()));
+        let held = role.try_take().expect("free");
+        let wanting = {
+            let role = role.clone();
+            thread::spawn(move || role.take_or_want().map(Held::release).is_some())
+        };
+        let told = held.release();
+        let got = wanting.join().unwrap();
+        assert!(told || got, "the want was lost");
+    });
+}
+
+#[test]
+fn a_want_survives_two_holders_in_a_row() {
+    loom::model(|| {
+        let role = Arc::new(Role::new(()));
+        let holders: Vec<_> = (0..2)
+            .map(|_| {
+                let role = role.clone();
+                thread::spawn(move || role.try_take().is_some_and(Held::release))
+            })
+            .collect();
+        let got = role.take_or_want().map(Held::release).is_some();
+        let told = holders.into_iter().map(|holder| holder.join().unwrap()).fold(false, |a, b| a | b);
+        assert!(told || got, "the want was lost");
+    });
+}
+
+#[test]
+fn unwinding_frees_the_role_and_keeps_the_want() {
+    loom::model(|| {
+        let role = Role::new(());
+        let held = role.try_take().expect("free");
+        assert!(role.take_or_want().is_none());
+        drop(held);
+        let held = role.try_take().expect("free after unwinding");
+        assert!(held.is_wanted());
+        assert!(held.release());
+    });
+}

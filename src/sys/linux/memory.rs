@@ -1,0 +1,380 @@
+//! Shared memory: sealed and anonymous, mapped, or named; and what a fork makes of it.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FallocateFlags, FsWord, MemfdFlags, Mode, SealFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+use rustix::shm;
+
+use super::{above_stdio, because, invalid};
+
+const SEALS: SealFlags = SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW);
+const SHM_DIR: &str = "/dev/shm";
+/// `statfs` type of memory made of huge pages, whose first touch can still fail.
+const HUGETLBFS_MAGIC: FsWord = 0x9584_58f6_u32 as FsWord;
+
+/// Anonymous memory of exactly `len` bytes, all of them allocated, that nobody can resize.
+pub(crate) fn create_sealed_memory(label: &str, len: usize) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create(label, flags | MemfdFlags::NOEXEC_SEAL)
+        // Before Linux 6.3 the flag is unknown.
+        .or_else(|error| match error {
+            rustix::io::Errno::INVAL => rustix::fs::memfd_create(label, flags),
+            error => Err(error),
+        })
+        .map_err(|error| because(format_args!("cannot create shared memory '{label}'"), error))?;
+    let fd = above_stdio(fd)?;
+    allocate(&fd, len)?;
+    rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(|error| because("cannot seal the shared memory", error))?;
+    Ok(fd)
+}
+
+/// Makes the pages exist now, so that the lack of memory is an error here and not a SIGBUS later.
+fn allocate(fd: &OwnedFd, len: usize) -> io::Result<()> {
+    rustix::io::retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, len as u64))
+        .map_err(|error| because(format_args!("cannot allocate {len} bytes of shared memory"), error))
+}
+
+/// Whether memory that a peer handed over keeps its size for ever, and has the one expected.
+pub(crate) fn check_sealed(fd: impl AsFd, expected_len: usize) -> Result<(), String> {
+    let fd = fd.as_fd();
+    let seals =
+        rustix::fs::fcntl_get_seals(fd).map_err(|error| format!("the descriptor is not sealable memory: {error}"))?;
+    if !seals.contains(SEALS) {
+        return Err(format!(
+            "the shared memory has seals {:#x}, but {:#x} (SEAL, SHRINK, GROW) are needed",
+            seals.bits(),
+            SEALS.bits()
+        ));
+    }
+    let filesystem =
+        rustix::fs::fstatfs(fd).map_err(|error| format!("cannot ask for the kind of the shared memory: {error}"))?;
+    if filesystem.f_type == HUGETLBFS_MAGIC {
+        return Err("the shared memory is made of huge pages, which may be missing later".into());
+    }
+    match size_of_file(fd) {
+        Ok(len) if len == expected_len as u64 => Ok(()),
+        Ok(len) => Err(format!("the shared memory has {len} bytes, expected {expected_len}")),
+        Err(error) => Err(format!("cannot ask for the size of the shared memory: {error}")),
+    }
+}
+
+fn size_of_file(fd: impl AsFd) -> io::Result<u64> {
+    Ok(u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0))
+}
+
+/// A shared mapping, unmapped on drop. It is not there in a forked copy of the process.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+    owner: u32,
+}
+
+// SAFETY: a `Mapping` is an address and a length and belongs to no thread; what is read and written
+// there, and with what synchronisation, is the business of whoever uses the pointer.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; `&Mapping` offers the address and the length only.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes for reading and writing, all pages present.
+    ///
+    /// Whether the memory can shrink later is for [`check_sealed`] to say.
+    pub(crate) fn map(fd: impl AsFd, len: usize) -> io::Result<Self> {
+        let fd = fd.as_fd();
+        let size = size_of_file(fd)?;
+        if len == 0 || size < len as u64 {
+            return Err(invalid(format!("cannot map {len} bytes of memory that has {size}")));
+        }
+        // SAFETY: the kernel chooses a place where nothing is mapped, so no memory in use changes.
+        let start = unsafe {
+            rustix::mm::mmap(
+                ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::POPULATE,
+                fd,
+                0,
+            )
+        }
+        .map_err(|error| because(format_args!("cannot map {len} bytes of shared memory"), error))?;
+        let start = NonNull::new(start.cast()).ok_or_else(|| invalid("mapped at address 0"))?;
+        let mapping = Self { start, len, owner: std::process::id() };
+        // SAFETY: the range is the mapping made above; forked copies find it missing, which every
+        // user is told to check by `ForkGuard` before it touches anything.
+        unsafe { dont_fork(start, len) }?;
+        Ok(mapping)
+    }
+
+    pub(crate) fn as_ptr(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // A forked copy does not have the mapping, but may have something else at its place.
+        if self.owner == std::process::id() {
+            // SAFETY: this very range was mapped by `map` and is unmapped once; no reference into
+            // it outlives the value, as users tie theirs to it.
+            let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
+        }
+    }
+}
+
+/// Leaves the range out of forked copies of this process.
+///
+/// # Safety
+/// The pages belong to one mapping of the caller's, and a forked copy must not touch them.
+pub(crate) unsafe fn dont_fork(start: NonNull<u8>, len: usize) -> io::Result<()> {
+    // SAFETY: the advice changes nothing in this process; for copies the caller vouches.
+    unsafe { rustix::mm::madvise(start.as_ptr().cast(), len, Advice::LinuxDontFork) }
+        .map_err(|error| because(format_args!("cannot keep {len} bytes out of forks"), error))
+}
+
+/// Tells a forked copy of the process that it is one, at the price of one load.
+#[derive(Debug)]
+pub(crate) struct ForkGuard {
+    page: NonNull<AtomicU32>,
+    len: usize,
+}
+
+// SAFETY: the page is private to this value and accessed as an atomic only.
+unsafe impl Send for ForkGuard {}
+// SAFETY: as above.
+unsafe impl Sync for ForkGuard {}
+
+impl ForkGuard {
+    pub(crate) fn new() -> io::Result<Self> {
+        let len = rustix::param::page_size();
+        // SAFETY: the kernel chooses a place where nothing is mapped.
+        let start = unsafe {
+            rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        }
+        .map_err(|error| because("cannot map the page that tells a fork", error))?;
+        let page = NonNull::new(start.cast()).ok_or_else(|| invalid("mapped at address 0"))?;
+        let guard = Self { page, len };
+        // SAFETY: the page is ours; a copy finds it zeroed, which is what it is for.
+        unsafe { rustix::mm::madvise(start, len, Advice::LinuxWipeOnFork) }
+            .map_err(|error| because("cannot mark the page that tells a fork", error))?;
+        guard.word().store(1, Ordering::Relaxed);
+        Ok(guard)
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the page is mapped as long as `self` lives, page-aligned, large enough, zeroed by
+        // the kernel and accessed through this function only.
+        unsafe { self.page.as_ref() }
+    }
+
+    /// Whether this process is a forked copy of the one that made the guard.
+    pub(crate) fn forked(&self) -> bool {
+        self.word().load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for ForkGuard {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, also in a forked copy, and unmapped once.
+        let _ = unsafe { rustix::mm::munmap(self.page.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Allocates named shared memory for real, by a descriptor of its own: `expected_len` is compared
+/// with its size before anything else.
+pub(crate) fn shm_allocate(name: &str, expected_len: usize) -> io::Result<()> {
+    let fd = shm::open(name, shm::OFlags::RDWR, Mode::empty())
+        .map_err(|error| because(format_args!("cannot open shared memory '{name}'"), error))?;
+    let size = size_of_file(&fd)?;
+    if size != expected_len as u64 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("shared memory '{name}' has {size} bytes, expected {expected_len}"),
+        ));
+    }
+    allocate(&fd, expected_len)
+}
+
+/// Removes a name of shared memory; one that is not there is removed already.
+pub(crate) fn shm_unlink(name: &str) -> io::Result<()> {
+    match shm::unlink(name) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(because(format_args!("cannot unlink shared memory '{name}'"), error)),
+    }
+}
+
+/// The names of shared memory that begin with `prefix`, as [`shm_unlink`] takes them.
+pub(crate) fn list_shm(prefix: &str) -> Vec<String> {
+    let prefix = prefix.trim_start_matches('/');
+    let entries = std::fs::read_dir(SHM_DIR).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.starts_with(prefix)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test::{alone, in_fork};
+    use super::*;
+    use crate::sys::{Exit, random_u64};
+    use std::fs::File;
+    use std::os::fd::AsRawFd;
+
+    fn name(what: &str) -> String {
+        format!("/ringmain-test-{what}-{:x}", random_u64().expect("random"))
+    }
+
+    #[test]
+    fn sealed_memory_passes_its_own_check_and_keeps_its_size() {
+        let fd = create_sealed_memory("sealed", 8192).expect("create");
+        check_sealed(&fd, 8192).expect("check");
+        assert!(rustix::io::fcntl_getfd(&fd).expect("flags").contains(rustix::io::FdFlags::CLOEXEC));
+        for len in [0, 4096, 16384] {
+            assert_eq!(rustix::fs::ftruncate(&fd, len), Err(rustix::io::Errno::PERM), "{len}");
+        }
+        assert!(rustix::fs::fcntl_add_seals(&fd, SealFlags::WRITE).is_err());
+        let allocated = rustix::fs::fstat(&fd).expect("stat").st_blocks * 512;
+        assert!(allocated >= 8192, "{allocated} bytes are allocated");
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error_with_the_size() {
+        for len in [0, usize::MAX] {
+            let error = create_sealed_memory("impossible", len).expect_err("created");
+            assert!(error.to_string().contains(&len.to_string()), "{error}");
+        }
+        assert!(create_sealed_memory(&"x".repeat(300), 4096).is_err());
+        assert!(create_sealed_memory("nul\0", 4096).is_err());
+    }
+
+    #[test]
+    fn foreign_descriptors_fail_the_check_with_the_numbers() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let sealed_with = |seals| {
+            let fd = rustix::fs::memfd_create("foreign", flags).expect("memfd");
+            rustix::fs::ftruncate(&fd, 4096).expect("truncate");
+            rustix::fs::fcntl_add_seals(&fd, seals).expect("seal");
+            fd
+        };
+        let table = [
+            (File::open("/dev/null").expect("open").into(), "not sealable"),
+            (super::super::socket_pair().expect("pair").0, "not sealable"),
+            (rustix::fs::memfd_create("bare", MemfdFlags::CLOEXEC).expect("memfd"), "seals 0x1,"),
+            (sealed_with(SealFlags::empty()), "seals 0x0,"),
+            (sealed_with(SealFlags::SHRINK | SealFlags::GROW), "seals 0x6,"),
+            (sealed_with(SealFlags::SEAL | SealFlags::GROW), "seals 0x5,"),
+            (create_sealed_memory("short", 2048).expect("create"), "has 2048 bytes, expected 4096"),
+            (create_sealed_memory("long", 8192).expect("create"), "has 8192 bytes, expected 4096"),
+        ];
+        for (fd, expected) in table {
+            let error = check_sealed(&fd, 4096).expect_err(expected);
+            assert!(error.contains(expected), "{error}");
+        }
+        // More seals than needed are no fault: newer kernels add some by themselves.
+        check_sealed(sealed_with(SEALS | SealFlags::FUTURE_WRITE), 4096).expect("contains");
+    }
+
+    #[test]
+    fn two_mappings_show_the_same_bytes_and_more_than_there_is_is_refused() {
+        let fd = create_sealed_memory("twice", 4096).expect("create");
+        let (a, b) = (Mapping::map(&fd, 4096).expect("map"), Mapping::map(&fd, 4096).expect("map"));
+        assert_eq!((a.len(), b.len()), (4096, 4096));
+        assert_ne!(a.as_ptr(), b.as_ptr());
+        // SAFETY: both mappings are 4096 bytes, page-aligned and accessed by atomics of one width.
+        let word = |m: &Mapping| unsafe { &*m.as_ptr().as_ptr().add(64).cast::<AtomicU32>() };
+        word(&a).store(7, Ordering::Release);
+        assert_eq!(word(&b).load(Ordering::Acquire), 7);
+        for len in [0, 4097, usize::MAX] {
+            let error = Mapping::map(&fd, len).expect_err("mapped");
+            assert!(error.to_string().contains(&len.to_string()), "{error}");
+        }
+        assert!(Mapping::map(File::open("/dev/null").expect("open"), 1).is_err());
+    }
+
+    #[test]
+    fn a_fork_finds_the_guard_wiped_and_the_mapping_missing() {
+        let _alone = alone();
+        let fd = create_sealed_memory("fork", 4096).expect("create");
+        let (guard, mapping) = (ForkGuard::new().expect("guard"), Mapping::map(&fd, 4096).expect("map"));
+        assert!(!guard.forked());
+        let exit = in_fork(|| {
+            // Where nothing is mapped, `madvise` says so; nothing is touched.
+            // SAFETY: advice about a range; it changes no content.
+            let there = unsafe {
+                let start = mapping.as_ptr().as_ptr().cast();
+                rustix::mm::madvise(start, 4096, Advice::Normal)
+            };
+            // What the copy maps at the same place survives the drop of the inherited value.
+            // SAFETY: nothing is mapped there, as was just seen, so nothing is replaced.
+            let other = unsafe {
+                rustix::mm::mmap_anonymous(
+                    mapping.as_ptr().as_ptr().cast(),
+                    4096,
+                    ProtFlags::READ,
+                    MapFlags::PRIVATE | MapFlags::FIXED,
+                )
+            };
+            drop(mapping);
+            // SAFETY: as above.
+            let kept = other.is_ok_and(|other| unsafe { rustix::mm::madvise(other, 4096, Advice::Normal).is_ok() });
+            u8::from(guard.forked()) | u8::from(there.is_err()) << 1 | u8::from(kept) << 2
+        });
+        assert_eq!(exit, Exit::Code(7));
+        assert!(!guard.forked());
+    }
+
+    #[test]
+    fn named_memory_is_allocated_listed_and_unlinked() {
+        let name = name("named");
+        let flags = shm::OFlags::CREATE | shm::OFlags::EXCL | shm::OFlags::RDWR;
+        let fd = shm::open(&name, flags, Mode::RUSR | Mode::WUSR).expect("open");
+        let error = shm_allocate(&name, 4096).expect_err("empty");
+        assert!(error.to_string().contains("has 0 bytes, expected 4096"), "{error}");
+        rustix::fs::ftruncate(&fd, 65536).expect("truncate");
+        assert_eq!(rustix::fs::fstat(&fd).expect("stat").st_blocks, 0);
+        shm_allocate(&name, 65536).expect("allocate");
+        assert!(rustix::fs::fstat(&fd).expect("stat").st_blocks * 512 >= 65536);
+        assert_eq!(list_shm(&name), [name.trim_start_matches('/')]);
+        shm_unlink(&name).expect("unlink");
+        shm_unlink(&name).expect("gone already");
+        assert!(list_shm(&name).is_empty());
+        let error = shm_allocate(&name, 65536).expect_err("gone");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        assert!(shm_unlink("/").is_err() && shm_unlink("/a/b").is_err());
+    }
+
+    #[test]
+    fn more_named_memory_than_there_is_room_for_is_an_error_not_a_signal() {
+        let room = rustix::fs::statvfs(SHM_DIR).expect("statvfs");
+        if room.f_blocks == 0 {
+            return; // A mount without a limit has no "full".
+        }
+        let name = name("full");
+        let flags = shm::OFlags::CREATE | shm::OFlags::EXCL | shm::OFlags::RDWR;
+        let fd = shm::open(&name, flags, Mode::RUSR | Mode::WUSR).expect("open");
+        let len = (room.f_blocks + 1) * room.f_frsize;
+        rustix::fs::ftruncate(&fd, len).expect("truncate");
+        let error = shm_allocate(&name, usize::try_from(len).expect("64 bits"));
+        shm_unlink(&name).expect("unlink");
+        let error = error.expect_err("allocated");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+    }
+
+    #[test]
+    fn dropping_a_mapping_unmaps_it() {
+        let fd = create_sealed_memory("drop", 4096).expect("create");
+        let mapping = Mapping::map(&fd, 4096).expect("map");
+        let inode = format!(" {} ", rustix::fs::fstat(&fd).expect("stat").st_ino);
+        let mapped = || std::fs::read_to_string("/proc/self/maps").expect("maps").contains(&inode);
+        assert!(mapped() && fd.as_raw_fd() > 2);
+        drop(mapping);
+        assert!(!mapped());
+    }
+}

@@ -1,0 +1,277 @@
+//! Sleeping on descriptors: doorbells, many at once, one with a deadline.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
+use rustix::io::{Errno, IoSliceMut, ReadWriteFlags};
+
+use super::above_stdio;
+use crate::sys::{Event, Interest};
+
+/// A doorbell: rings add up until somebody looks.
+#[derive(Debug)]
+pub(crate) struct EventFd(OwnedFd);
+
+impl EventFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(above_stdio(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?))
+    }
+
+    pub(crate) fn from_owned(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    pub(crate) fn into_owned(self) -> OwnedFd {
+        self.0
+    }
+
+    /// Never blocks as long as this process alone holds the descriptor. Whoever else holds it can
+    /// clear `O_NONBLOCK` and fill the counter, and no write to an eventfd can refuse to wait for
+    /// that: to ring a peer that is not trusted, use [`ring_socket`](super::ring_socket).
+    pub(crate) fn ring(&self) {
+        // EAGAIN is a counter at its limit: it rings already. Nothing else can be helped here.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &1u64.to_ne_bytes()));
+    }
+
+    /// Takes all rings and says whether there were any; blocks on no flag that a peer may set.
+    pub(crate) fn drain_nonblocking(&self) -> bool {
+        let mut count = [0; 8];
+        let at_position = u64::MAX;
+        let read = rustix::io::retry_on_intr(|| {
+            let buffers = &mut [IoSliceMut::new(&mut count)];
+            rustix::io::preadv2(&self.0, buffers, at_position, ReadWriteFlags::NOWAIT)
+        });
+        matches!(read, Ok(8))
+    }
+}
+
+impl AsFd for EventFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// One sleep for any number of descriptors. Any thread may add and remove while another waits.
+#[derive(Debug)]
+pub(crate) struct Poller(OwnedFd);
+
+impl Poller {
+    /// Events taken from the kernel by one call; the rest comes with the next, in turn.
+    const BATCH: usize = 128;
+
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?))
+    }
+
+    /// A descriptor that a peer holds as well must be removed before it is closed: the kernel
+    /// forgets it with its *last* holder only.
+    pub(crate) fn add(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        let mut flags = epoll::EventFlags::RDHUP;
+        flags.set(epoll::EventFlags::IN, interest.read);
+        flags.set(epoll::EventFlags::ET, interest.edge);
+        Ok(epoll::add(&self.0, fd, epoll::EventData::new_u64(token), flags)?)
+    }
+
+    pub(crate) fn remove(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, fd)?)
+    }
+
+    /// Replaces `events` by what has happened, after waiting for it at most for `timeout`, which is
+    /// rounded up to milliseconds. A signal ends the wait with no events.
+    pub(crate) fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        events.clear();
+        // Beyond what the plain call can express, an early return without events does no harm.
+        let timeout = timeout.map(|timeout| {
+            let timeout = timeout.min(Duration::from_millis(i32::MAX as u64));
+            Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos().into() }
+        });
+        let mut buffer = [const { MaybeUninit::uninit() }; Self::BATCH];
+        let found = match epoll::wait(&self.0, &mut buffer, timeout.as_ref()) {
+            Ok((found, _)) => found,
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let hangup = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        events.extend(found.iter().map(|event| {
+            let (flags, data) = (event.flags, event.data);
+            Event {
+                token: data.u64(),
+                readable: flags.contains(epoll::EventFlags::IN),
+                hangup: flags.intersects(hangup),
+            }
+        }));
+        Ok(())
+    }
+}
+
+impl AsFd for Poller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Waits until there is something to read or the other end is gone; false: the deadline passed.
+pub(crate) fn wait_readable(fd: impl AsFd, deadline: Option<Instant>) -> io::Result<bool> {
+    Ok(!poll_until(fd.as_fd(), PollFlags::IN, deadline)?.is_empty())
+}
+
+/// What of `wanted`, or of hang-up and error, holds before the deadline.
+pub(super) fn poll_until(fd: BorrowedFd<'_>, wanted: PollFlags, deadline: Option<Instant>) -> io::Result<PollFlags> {
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) => return Ok(fds[0].revents()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{Arrived, drain_socket, peek, ring_socket, socket_pair};
+    use std::fs::File;
+
+    const NOW: Option<Duration> = Some(Duration::ZERO);
+
+    fn happened(poller: &Poller, timeout: Option<Duration>) -> Vec<Event> {
+        let mut events = vec![Event { token: 99, readable: true, hangup: true }];
+        poller.wait(&mut events, timeout).expect("wait");
+        events.sort_by_key(|event| event.token);
+        events
+    }
+
+    fn readable(token: u64) -> Event {
+        Event { token, readable: true, hangup: false }
+    }
+
+    #[test]
+    fn rings_add_up_and_are_drained_once() {
+        let bell = EventFd::new().expect("eventfd");
+        assert!(!bell.drain_nonblocking());
+        bell.ring();
+        bell.ring();
+        assert!(bell.drain_nonblocking());
+        assert!(!bell.drain_nonblocking());
+    }
+
+    #[test]
+    fn a_full_counter_is_rung_without_blocking_and_stays_readable() {
+        let bell = EventFd::new().expect("eventfd");
+        rustix::io::write(&bell, &(u64::MAX - 1).to_ne_bytes()).expect("fill");
+        bell.ring();
+        assert!(wait_readable(&bell, Some(Instant::now())).expect("poll"));
+        assert!(bell.drain_nonblocking());
+    }
+
+    #[test]
+    fn draining_does_not_block_when_a_holder_has_cleared_the_flag() {
+        let bell = EventFd::new().expect("eventfd");
+        let peers = bell.as_fd().try_clone_to_owned().expect("dup");
+        rustix::fs::fcntl_setfl(&peers, rustix::fs::OFlags::empty()).expect("clear");
+        assert!(!bell.drain_nonblocking());
+        let bell = EventFd::from_owned(bell.into_owned());
+        bell.ring();
+        assert!(bell.drain_nonblocking());
+    }
+
+    #[test]
+    fn every_ring_is_an_edge_without_a_read_in_between() {
+        let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
+        poller.add(&bell, 7, Interest::READ_EDGE).expect("add");
+        assert_eq!(happened(&poller, NOW), []);
+        for _ in 0..3 {
+            bell.ring();
+            assert_eq!(happened(&poller, None), [readable(7)]);
+            assert_eq!(happened(&poller, NOW), []);
+        }
+        poller.remove(&bell).expect("remove");
+        bell.ring();
+        assert_eq!(happened(&poller, NOW), []);
+    }
+
+    #[test]
+    fn a_level_is_reported_until_it_is_drained() {
+        let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
+        poller.add(&bell, u64::MAX, Interest::READ).expect("add");
+        bell.ring();
+        assert_eq!(happened(&poller, None), [readable(u64::MAX)]);
+        assert_eq!(happened(&poller, None), [readable(u64::MAX)]);
+        bell.drain_nonblocking();
+        assert_eq!(happened(&poller, NOW), []);
+    }
+
+    #[test]
+    fn a_hang_up_is_reported_whatever_the_interest_and_data_only_when_wanted() {
+        let poller = Poller::new().expect("poller");
+        let ((a, far_a), (b, far_b)) = (socket_pair().expect("pair"), socket_pair().expect("pair"));
+        poller.add(&a, 1, Interest::HANGUP).expect("add");
+        poller.add(&b, 2, Interest::READ).expect("add");
+        ring_socket(&far_a);
+        ring_socket(&far_b);
+        assert_eq!(happened(&poller, None), [readable(2)]);
+        assert_eq!(drain_socket(&b).expect("drain"), Arrived::Data(1));
+        drop((far_a, far_b));
+        let events = happened(&poller, None);
+        assert_eq!(events.iter().map(|event| (event.token, event.hangup)).collect::<Vec<_>>(), [(1, true), (2, true)]);
+        assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Eof);
+    }
+
+    #[test]
+    fn every_datagram_is_an_edge_on_a_socket() {
+        let ((near, far), poller) = (socket_pair().expect("pair"), Poller::new().expect("poller"));
+        poller.add(&near, 3, Interest::READ_EDGE).expect("add");
+        for _ in 0..3 {
+            ring_socket(&far);
+            assert_eq!(happened(&poller, None), [readable(3)]);
+            assert_eq!(happened(&poller, NOW), []);
+        }
+    }
+
+    #[test]
+    fn more_events_than_a_batch_arrive_with_the_next_calls() {
+        let poller = Poller::new().expect("poller");
+        let bells: Vec<_> = (0..200).map(|_| EventFd::new().expect("eventfd")).collect();
+        for (token, bell) in bells.iter().enumerate() {
+            poller.add(bell, token as u64, Interest::READ_EDGE).expect("add");
+            bell.ring();
+        }
+        let mut tokens = Vec::new();
+        while tokens.len() < bells.len() {
+            let events = happened(&poller, NOW);
+            assert!(!events.is_empty(), "{} of {} arrived", tokens.len(), bells.len());
+            tokens.extend(events.iter().map(|event| event.token));
+        }
+        tokens.sort_unstable();
+        assert!(tokens.into_iter().eq(0..200));
+    }
+
+    #[test]
+    fn waits_end_with_their_timeout_and_extremes_are_no_error() {
+        let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
+        poller.add(&bell, 1, Interest::READ).expect("add");
+        assert_eq!(happened(&poller, Some(Duration::from_nanos(1))), []);
+        assert!(!wait_readable(&bell, Some(Instant::now())).expect("poll"));
+        let soon = Instant::now() + Duration::from_nanos(10);
+        assert!(!wait_readable(&bell, Some(soon)).expect("poll"));
+        bell.ring();
+        assert_eq!(happened(&poller, Some(Duration::MAX)), [readable(1)]);
+        assert!(wait_readable(&bell, None).expect("poll"));
+    }
+
+    #[test]
+    fn what_cannot_be_polled_twice_or_at_all_is_an_error() {
+        let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
+        assert!(poller.remove(&bell).is_err());
+        poller.add(&bell, 1, Interest::READ).expect("add");
+        assert!(poller.add(&bell, 2, Interest::READ).is_err());
+        let file = File::open("/proc/self/exe").expect("open");
+        assert!(poller.add(&file, 3, Interest::READ).is_err());
+    }
+}

@@ -1,0 +1,535 @@
+//! Unix sockets that keep message boundaries and carry descriptors.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+
+use super::poll::poll_until;
+use super::{above_stdio, because, invalid, pidfd_open};
+use crate::sys::{Arrived, PeerCredentials, Received};
+
+/// `sun_path` holds 108 bytes, the final zero included.
+const MAX_PATH: usize = 107;
+/// The kernel's `SCM_MAX_FD`.
+const MAX_FDS: usize = 253;
+#[cfg(not(any(target_arch = "sparc", target_arch = "sparc64")))]
+const SO_PEERPIDFD: libc::c_int = 77;
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+const SO_PEERPIDFD: libc::c_int = 0x56;
+
+/// Two ends of a connection without a name.
+pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (a, b) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    Ok((above_stdio(a)?, above_stdio(b)?))
+}
+
+fn socket(flags: SocketFlags) -> io::Result<OwnedFd> {
+    let flags = flags | SocketFlags::CLOEXEC;
+    above_stdio(net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+fn address(path: &Path) -> io::Result<SocketAddrUnix> {
+    let len = path.as_os_str().as_bytes().len();
+    if len == 0 || len > MAX_PATH {
+        let shown = path.display();
+        return Err(invalid(format!(
+            "the socket path '{shown}' is {len} bytes long; 1 to {MAX_PATH} are possible, \
+             so use a shorter name or directory"
+        )));
+    }
+    Ok(SocketAddrUnix::new(path)?)
+}
+
+/// A listening socket for [`accept`]. Nothing may be at `path`; see [`unlink_socket`].
+pub(crate) fn listen_at(path: &Path, backlog: u32) -> io::Result<OwnedFd> {
+    let address = address(path)?;
+    let fd = socket(SocketFlags::NONBLOCK)?;
+    let context = || format!("cannot listen at '{}'", path.display());
+    net::bind(&fd, &address).map_err(|error| because(context(), error))?;
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    net::listen(&fd, backlog).map_err(|error| because(context(), error))?;
+    Ok(fd)
+}
+
+/// Removes a socket from the file system: nothing else, and it may be gone already.
+pub(crate) fn unlink_socket(path: &Path) -> io::Result<()> {
+    let unlinked = match path.symlink_metadata() {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(invalid(format!("'{}' is not a socket, so it is kept", path.display())));
+        }
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match unlinked {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(because(format_args!("cannot remove the socket '{}'", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The next connection, if one waits. An error may persist (no descriptor left), so a caller that
+/// is told again and again that something is readable must wait before it asks again.
+pub(crate) fn accept(listener: impl AsFd) -> io::Result<Option<OwnedFd>> {
+    loop {
+        match net::accept_with(listener.as_fd(), SocketFlags::CLOEXEC) {
+            Ok(fd) => return above_stdio(fd).map(Some),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            Err(error) => return Err(because("cannot accept a connection", error)),
+        }
+    }
+}
+
+/// Connects to who listens at `path`. Without room in its backlog this waits, at most for `timeout`,
+/// and is `WouldBlock` then.
+pub(crate) fn connect_at(path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
+    let address = address(path)?;
+    let fd = socket(SocketFlags::empty())?;
+    // Zero would mean "for ever", and less than a microsecond cannot be expressed.
+    let longest = Duration::from_secs(i32::MAX as u64);
+    let timeout = timeout.map(|timeout| timeout.clamp(Duration::from_micros(1), longest));
+    sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, timeout)?;
+    retry_on_intr(|| net::connect(&fd, &address))
+        .map_err(|error| because(format_args!("cannot connect to '{}'", path.display()), error))?;
+    Ok(fd)
+}
+
+/// Sends one message whole or not at all, without waiting: `WouldBlock` if there is no room.
+pub(crate) fn send_message(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if bytes.is_empty() || fds.len() > MAX_FDS {
+        return Err(invalid(format!(
+            "a message has at least one byte and at most {MAX_FDS} descriptors, not {} and {}",
+            bytes.len(),
+            fds.len()
+        )));
+    }
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(fds.len()))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(invalid(format!("no room for {} descriptors", fds.len())));
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let buffers = [IoSlice::new(bytes)];
+    retry_on_intr(|| net::sendmsg(fd.as_fd(), &buffers, &mut control, flags))?;
+    Ok(())
+}
+
+/// Takes one message without waiting: `WouldBlock` if there is none.
+pub(crate) fn receive_message(fd: impl AsFd, buf: &mut [u8], max_fds: usize) -> io::Result<Received> {
+    let fd = fd.as_fd();
+    let max_fds = max_fds.min(MAX_FDS);
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(max_fds))];
+    let mut control = RecvAncillaryBuffer::new(if max_fds == 0 { &mut [] } else { &mut space });
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let mut buffers = [IoSliceMut::new(buf)];
+    let received = match retry_on_intr(|| net::recvmsg(fd, &mut buffers, &mut control, flags)) {
+        Ok(received) => received,
+        Err(Errno::CONNRESET) => {
+            return Ok(Received { len: 0, fds: Vec::new(), truncated: false, eof: true });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut truncated = received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
+    // All are taken out, so that those beyond `max_fds`, for which alignment leaves room, are closed.
+    let mut arrived: Vec<OwnedFd> = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(more) = message {
+            arrived.extend(more);
+        }
+    }
+    truncated |= arrived.len() > max_fds;
+    arrived.truncate(max_fds);
+    let fds: Vec<_> = arrived.into_iter().map(above_stdio).collect::<io::Result<_>>()?;
+    let eof = received.bytes == 0 && fds.is_empty() && !truncated && hung_up(fd)?;
+    Ok(Received { len: received.bytes, fds, truncated, eof })
+}
+
+/// Nothing read: the end of the connection, or an empty message of a peer that is still there?
+fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let revents = poll_until(fd, PollFlags::RDHUP, Some(Instant::now()))?;
+    Ok(revents.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR))
+}
+
+/// Looks at the next message without taking it.
+pub(crate) fn peek(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Arrived> {
+    receive_plain(fd.as_fd(), buf, RecvFlags::PEEK)
+}
+
+/// For a socket on which nothing is to come. What comes all the same is thrown away, and the kernel
+/// drops its descriptors, as there is no room for any.
+pub(crate) fn receive_nothing(fd: impl AsFd) -> io::Result<Arrived> {
+    receive_plain(fd.as_fd(), &mut [0; 64], RecvFlags::empty())
+}
+
+fn receive_plain(fd: BorrowedFd<'_>, buf: &mut [u8], flags: RecvFlags) -> io::Result<Arrived> {
+    match retry_on_intr(|| net::recv(fd, &mut *buf, flags | RecvFlags::DONTWAIT)) {
+        Ok((_, 0)) if hung_up(fd)? => Ok(Arrived::Eof),
+        Ok((_, len)) => Ok(Arrived::Data(len)),
+        Err(Errno::AGAIN) => Ok(Arrived::Nothing),
+        Err(Errno::CONNRESET) => Ok(Arrived::Eof),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A connection as doorbell: one byte, dropped if so many wait already that it rings anyway, or if
+/// nobody is there. Unlike an eventfd it has flags of its own at each end, so no peer can block it.
+pub(crate) fn ring_socket(fd: impl AsFd) {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let _ = retry_on_intr(|| net::send(fd.as_fd(), &[1], flags));
+}
+
+/// Takes the rings of [`ring_socket`]: how many messages, at most as many as fit a peer's buffer by
+/// default, so that a peer that rings on and on cannot hold us here.
+pub(crate) fn drain_socket(fd: impl AsFd) -> io::Result<Arrived> {
+    const MOST: usize = 512;
+    let mut rings = 0;
+    while rings < MOST {
+        match receive_nothing(fd.as_fd())? {
+            Arrived::Data(_) => rings += 1,
+            Arrived::Eof if rings == 0 => return Ok(Arrived::Eof),
+            Arrived::Eof | Arrived::Nothing => break,
+        }
+    }
+    Ok(if rings == 0 { Arrived::Nothing } else { Arrived::Data(rings) })
+}
+
+/// Asks for a socket option of a fixed size.
+///
+/// # Safety
+/// Every bit pattern that the kernel may leave in a zeroed `T` is a valid `T`.
+unsafe fn option<T>(fd: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let size = mem::size_of::<T>() as libc::socklen_t;
+    let mut len = size;
+    // SAFETY: `value` and `len` are ours and live through the call, which writes at most `len`
+    // bytes to `value`.
+    let result =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, name, value.as_mut_ptr().cast(), &mut len) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if len != size {
+        return Err(io::Error::other(format!("socket option {name} has {len} bytes, not {size}")));
+    }
+    // SAFETY: zeroed, then written by the kernel; the caller vouches for the rest.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Ends the conversation both ways: the peer sees a hang-up even while copies of the descriptor are open.
+pub(crate) fn shut_socket(fd: impl AsFd) {
+    // Not connected any more, or a listening socket, for which this ends `accept`: nothing to be done about either.
+    let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+}
+
+/// Who made the other end: with a pair the process that called [`socket_pair`], with a listener the
+/// one that called `listen` or `connect`.
+pub(crate) fn peer_credentials(fd: impl AsFd) -> io::Result<PeerCredentials> {
+    // Not by rustix, whose type has no room for pid 0: a peer outside of our process namespace.
+    // SAFETY: `ucred` is three integers.
+    let credentials: libc::ucred = unsafe { option(fd.as_fd(), libc::SO_PEERCRED) }
+        .map_err(|error| because("cannot ask who the peer is", error))?;
+    let pid = u32::try_from(credentials.pid).ok().filter(|&pid| pid != 0);
+    if pid.is_none() && credentials.uid == u32::MAX {
+        return Err(io::Error::new(io::ErrorKind::NotConnected, "the socket has no peer"));
+    }
+    Ok(PeerCredentials { pid, uid: credentials.uid })
+}
+
+/// A pidfd of the process that [`peer_credentials`] names.
+///
+/// Exact since Linux 6.5. Before, the pid may have been given to another process by now, so whoever
+/// can check what it got (by its greeting, say) should.
+pub(crate) fn peer_pidfd(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let fd = fd.as_fd();
+    // SAFETY: any integer is a valid `c_int`.
+    match unsafe { option::<libc::c_int>(fd, SO_PEERPIDFD) } {
+        // SAFETY: the kernel has just made this descriptor, close-on-exec, for us alone.
+        Ok(pidfd) if pidfd >= 0 => above_stdio(unsafe { OwnedFd::from_raw_fd(pidfd) }),
+        Ok(pidfd) => Err(io::Error::other(format!("the kernel gave descriptor {pidfd}"))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => {
+            let pid = peer_credentials(fd)?.pid;
+            pidfd_open(pid.ok_or_else(|| invalid("the peer's process is not visible from here"))?)
+        }
+        Err(error) => Err(because("cannot get hold of the peer's process", error)),
+    }
+}
+
+/// Whether this is a socket of the kind made here.
+pub(crate) fn is_unix_seqpacket(fd: impl AsFd) -> bool {
+    let fd = fd.as_fd();
+    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX) && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test::alone;
+    use super::*;
+    use crate::sys::{create_sealed_memory, pidfd_ended, process_start_time, wait_readable};
+    use std::fs::File;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
+    use std::path::PathBuf;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new() -> Self {
+            let name = format!("ringmain-socket-{:x}", crate::sys::random_u64().expect("random"));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).expect("mkdir");
+            Self(path)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn open_fds() -> usize {
+        std::fs::read_dir("/proc/self/fd").expect("fds").count()
+    }
+
+    fn memory() -> OwnedFd {
+        create_sealed_memory("passed", 4096).expect("create")
+    }
+
+    fn would_block<T: std::fmt::Debug>(result: io::Result<T>) {
+        assert_eq!(result.expect_err("nothing waits").kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn messages_keep_their_bounds_and_carry_descriptors() {
+        let (a, b) = socket_pair().expect("pair");
+        let memory = memory();
+        would_block(receive_message(&b, &mut [0; 8], 1));
+        send_message(&a, b"one", &[]).expect("send");
+        send_message(&a, b"two!", &[memory.as_fd(), a.as_fd()]).expect("send");
+        let mut buf = [0; 16];
+        let one = receive_message(&b, &mut buf, 2).expect("receive");
+        assert_eq!((&buf[..one.len], one.fds.len(), one.truncated, one.eof), (&b"one"[..], 0, false, false));
+        let two = receive_message(&b, &mut buf, 2).expect("receive");
+        assert_eq!((&buf[..two.len], two.fds.len(), two.truncated, two.eof), (&b"two!"[..], 2, false, false));
+        let same = |a: &OwnedFd, b: &OwnedFd| {
+            let (a, b) = (rustix::fs::fstat(a).expect("stat"), rustix::fs::fstat(b).expect("stat"));
+            (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+        };
+        assert!(same(&two.fds[0], &memory) && same(&two.fds[1], &a));
+        for fd in &two.fds {
+            let flags = rustix::io::fcntl_getfd(fd).expect("flags");
+            assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+        }
+    }
+
+    #[test]
+    fn more_descriptors_than_asked_for_are_closed_and_reported() {
+        let _alone = alone();
+        let (a, b) = socket_pair().expect("pair");
+        let memory = memory();
+        let before = open_fds();
+        for (sent, asked) in [(2, 1), (3, 1), (253, 1), (1, 0), (2, 0), (253, 252), (4, 3)] {
+            send_message(&a, b"x", &vec![memory.as_fd(); sent]).expect("send");
+            let received = receive_message(&b, &mut [0; 8], asked).expect("receive");
+            assert!(received.truncated && !received.eof, "{sent} sent, {asked} asked for");
+            assert!(received.fds.len() <= asked, "{sent} sent, {asked} asked for");
+            drop(received);
+            assert_eq!(open_fds(), before, "{sent} sent, {asked} asked for");
+        }
+    }
+
+    #[test]
+    fn a_message_longer_than_the_buffer_is_reported() {
+        let (a, b) = socket_pair().expect("pair");
+        send_message(&a, &[7; 100], &[]).expect("send");
+        send_message(&a, b"next", &[]).expect("send");
+        let mut buf = [0; 99];
+        let received = receive_message(&b, &mut buf, 1).expect("receive");
+        assert_eq!((received.len, received.truncated), (99, true));
+        let received = receive_message(&b, &mut buf, 1).expect("receive");
+        assert_eq!((&buf[..received.len], received.truncated), (&b"next"[..], false));
+    }
+
+    #[test]
+    fn the_end_is_told_from_an_empty_message_and_seen_after_what_was_sent() {
+        let (a, b) = socket_pair().expect("pair");
+        rustix::net::send(&a, &[], SendFlags::empty()).expect("empty");
+        assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Data(0));
+        let empty = receive_message(&b, &mut [0; 8], 1).expect("receive");
+        assert_eq!((empty.len, empty.eof), (0, false));
+        assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Nothing);
+        send_message(&a, b"last", &[]).expect("send");
+        drop(a);
+        assert!(wait_readable(&b, None).expect("poll"));
+        assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Data(4));
+        assert_eq!(receive_message(&b, &mut [0; 8], 1).expect("receive").len, 4);
+        for _ in 0..2 {
+            assert!(receive_message(&b, &mut [0; 8], 1).expect("receive").eof);
+            assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Eof);
+            assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Eof);
+        }
+        let error = send_message(&b, b"x", &[]).expect_err("nobody there");
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_peer_that_left_without_reading_is_an_end_too() {
+        for look in 0..3 {
+            let (a, b) = socket_pair().expect("pair");
+            send_message(&b, b"unread", &[]).expect("send");
+            drop(a);
+            let end = match look {
+                0 => receive_message(&b, &mut [0; 8], 1).expect("receive").eof,
+                1 => peek(&b, &mut [0; 8]).expect("peek") == Arrived::Eof,
+                _ => receive_nothing(&b).expect("nothing") == Arrived::Eof,
+            };
+            assert!(end, "look {look}");
+        }
+    }
+
+    #[test]
+    fn descriptors_where_none_are_expected_never_arrive() {
+        let _alone = alone();
+        let (a, b) = socket_pair().expect("pair");
+        let memory = memory();
+        let before = open_fds();
+        send_message(&a, b"gift", &[memory.as_fd(); 3]).expect("send");
+        assert_eq!(peek(&b, &mut [0; 2]).expect("peek"), Arrived::Data(2));
+        assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Data(4));
+        assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Nothing);
+        assert_eq!(open_fds(), before);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_an_error_with_the_numbers() {
+        let (a, b) = socket_pair().expect("pair");
+        assert!(send_message(&a, b"", &[]).is_err());
+        let error = send_message(&a, b"x", &[a.as_fd(); 254]).expect_err("too many");
+        assert!(error.to_string().contains("253") && error.to_string().contains("254"), "{error}");
+        while send_message(&a, b"fill", &[]).is_ok() {}
+        would_block(send_message(&a, b"x", &[]));
+        assert_eq!(receive_message(&b, &mut [0; 8], 0).expect("receive").len, 4);
+        let file = File::open("/dev/null").expect("open");
+        assert!(send_message(&file, b"x", &[]).is_err());
+        assert!(receive_message(&file, &mut [0; 8], 1).is_err());
+        assert!(peek(&file, &mut [0; 8]).is_err());
+        assert!(receive_nothing(&file).is_err());
+        assert!(peer_credentials(&file).is_err());
+        assert!(peer_pidfd(&file).is_err());
+        assert!(accept(&file).is_err());
+    }
+
+    #[test]
+    fn a_doorbell_that_nobody_answers_neither_blocks_nor_is_lost() {
+        let (near, far) = socket_pair().expect("pair");
+        // The peer's end has flags of its own; even ours may be blocking.
+        rustix::fs::fcntl_setfl(&far, rustix::fs::OFlags::empty()).expect("clear");
+        for _ in 0..2000 {
+            ring_socket(&far);
+        }
+        let mut rings = 0;
+        while let Arrived::Data(more) = drain_socket(&near).expect("drain") {
+            rings += more;
+        }
+        assert!((1..2000).contains(&rings), "{rings} rings arrived");
+        drop(near);
+        ring_socket(&far);
+        assert_eq!(drain_socket(&far).expect("drain"), Arrived::Eof);
+    }
+
+    #[test]
+    fn strangers_meet_at_a_path_and_learn_who_the_other_is() {
+        let dir = Dir::new();
+        let path = dir.0.join("s");
+        let error = connect_at(&path, None).expect_err("nobody");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        let listener = listen_at(&path, 4).expect("listen");
+        assert!(accept(&listener).expect("accept").is_none());
+        let near = connect_at(&path, Some(Duration::ZERO)).expect("connect");
+        assert!(wait_readable(&listener, None).expect("poll"));
+        let far = accept(&listener).expect("accept").expect("waits");
+        assert!(accept(&listener).expect("accept").is_none());
+        send_message(&near, b"hello", &[]).expect("send");
+        assert_eq!(receive_nothing(&far).expect("receive"), Arrived::Data(5));
+        for end in [&near, &far] {
+            let peer = peer_credentials(end).expect("credentials");
+            assert_eq!(peer.pid, Some(std::process::id()));
+            assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+            assert!(!pidfd_ended(peer_pidfd(end).expect("pidfd")));
+            assert!(is_unix_seqpacket(end));
+        }
+        assert_eq!(listen_at(&path, 4).expect_err("taken").kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        let error = connect_at(&path, None).expect_err("stale");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
+        unlink_socket(&path).expect("unlink");
+        unlink_socket(&path).expect("gone already");
+        listen_at(&path, 4).expect("listen again");
+        File::create(dir.0.join("file")).expect("create");
+        assert!(unlink_socket(&dir.0.join("file")).is_err());
+        assert!(dir.0.join("file").exists());
+    }
+
+    #[test]
+    fn a_full_backlog_ends_with_the_timeout() {
+        let dir = Dir::new();
+        let path = dir.0.join("s");
+        let _listener = listen_at(&path, 0).expect("listen");
+        let mut waiting = Vec::new();
+        let error = loop {
+            match connect_at(&path, Some(Duration::from_millis(1))) {
+                Ok(fd) => waiting.push(fd),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 16);
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}");
+    }
+
+    #[test]
+    fn a_path_that_does_not_fit_an_address_is_an_error_with_both_lengths() {
+        let dir = Dir::new();
+        let fitting = dir.0.join("x".repeat(MAX_PATH - dir.0.as_os_str().len() - 1));
+        let listener = listen_at(&fitting, 1).expect("107 bytes fit");
+        connect_at(&fitting, None).expect("connect");
+        drop(listener);
+        let long = fitting.with_file_name(format!("{}x", fitting.file_name().expect("name").display()));
+        for result in [listen_at(&long, 1), connect_at(&long, None), connect_at(Path::new(""), None)] {
+            let error = result.expect_err("too long or empty").to_string();
+            assert!(error.contains("107") && (error.contains("108") || error.contains("is 0")), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_our_kind_of_socket_is_taken_for_one() {
+        let (stream, _) = UnixStream::pair().expect("pair");
+        let (datagram, _) = UnixDatagram::pair().expect("pair");
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+        let others = [stream.as_fd(), datagram.as_fd(), tcp.as_fd()];
+        assert!(others.iter().all(|fd| !is_unix_seqpacket(fd)));
+        assert!(!is_unix_seqpacket(File::open("/dev/null").expect("open")));
+        assert!(!is_unix_seqpacket(memory()));
+        assert!(is_unix_seqpacket(socket_pair().expect("pair").0));
+    }
+
+    #[test]
+    fn a_socket_without_a_peer_names_nobody() {
+        let lonely = socket(SocketFlags::empty()).expect("socket");
+        let error = peer_credentials(&lonely).expect_err("nobody");
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        assert!(peer_pidfd(&lonely).is_err());
+        assert!(process_start_time(std::process::id()).is_some());
+    }
+}

@@ -1,0 +1,169 @@
+//! The fixed header of a message and the record of a failed call.
+
+use super::{Cause, Limits, ValueError, Violation, check, cut, decode_value, encode_value};
+use serde_json::Value;
+
+/// Bytes before the channel name.
+pub(crate) const HEADER_LEN: usize = 24;
+
+const CALLER_AWAKE: u8 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Send = 1,
+    Invoke = 2,
+    SendSync = 3,
+    Reply = 4,
+    /// The payload is an [`ErrorRecord`].
+    ReplyError = 5,
+    Cancel = 6,
+    Close = 7,
+}
+
+/// What stands before the payload; little-endian, 24 bytes and the channel name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) kind: Kind,
+    /// The caller spins: whoever replies need not ring.
+    pub(crate) caller_awake: bool,
+    pub(crate) frame: u32,
+    /// 0 where no answer is expected.
+    pub(crate) call: u64,
+    pub(crate) channel: &'a str,
+    /// 0 from main, else the renderer that main routes for.
+    pub(crate) sender: u32,
+}
+
+/// Appends the envelope; the payload follows. The channel has passed [`check_channel`].
+pub(crate) fn begin(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
+    let mut header = [0; HEADER_LEN];
+    header[0] = envelope.kind as u8;
+    header[1] = if envelope.caller_awake { CALLER_AWAKE } else { 0 };
+    header[4..8].copy_from_slice(&envelope.frame.to_le_bytes());
+    header[8..16].copy_from_slice(&envelope.call.to_le_bytes());
+    header[16..20].copy_from_slice(&(envelope.channel.len() as u32).to_le_bytes());
+    header[20..].copy_from_slice(&envelope.sender.to_le_bytes());
+    out.reserve(HEADER_LEN + envelope.channel.len());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(envelope.channel.as_bytes());
+}
+
+/// Refuses a channel name that the peer would refuse.
+pub(crate) fn check_channel(channel: &str, limits: &Limits) -> Result<(), ValueError> {
+    let (len, max) = (channel.len(), limits.max_text);
+    if len <= max {
+        return Ok(());
+    }
+    Err(ValueError::new(Cause::TooLarge, format_args!("a channel name of {len} bytes, where {max} are allowed")))
+}
+
+/// Takes a message apart. The payload is yet to be checked.
+pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits) -> Result<(Envelope<'a>, &'a [u8]), Violation> {
+    let violation = |what: String| Err(Violation(what));
+    if message.len() > limits.max_message_size {
+        return violation(format!(
+            "a message of {} bytes, where {} are allowed",
+            message.len(),
+            limits.max_message_size
+        ));
+    }
+    let Some((header, rest)) = message.split_first_chunk::<HEADER_LEN>() else {
+        return violation(format!("a message of {} bytes is shorter than its header of {HEADER_LEN}", message.len()));
+    };
+    let &[kind, flags, zero_a, zero_b, ref words @ ..] = header;
+    let &[f0, f1, f2, f3, c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3, s0, s1, s2, s3] = words;
+    let kind = match kind {
+        1 => Kind::Send,
+        2 => Kind::Invoke,
+        3 => Kind::SendSync,
+        4 => Kind::Reply,
+        5 => Kind::ReplyError,
+        6 => Kind::Cancel,
+        7 => Kind::Close,
+        _ => return violation(format!("message kind {kind}, where 1 to 7 are known")),
+    };
+    if flags & !CALLER_AWAKE != 0 || zero_a != 0 || zero_b != 0 {
+        return violation(format!("reserved bits of a header are set: {flags:#04x} {zero_a:#04x} {zero_b:#04x}"));
+    }
+    let call = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+    let wants_call = !matches!(kind, Kind::Send | Kind::Close);
+    if wants_call != (call != 0) {
+        return violation(format!("{kind:?} with call id {call}"));
+    }
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    if len > limits.max_text {
+        return violation(format!("a channel name of {len} bytes, where {} are allowed", limits.max_text));
+    }
+    if len != 0 && !matches!(kind, Kind::Send | Kind::Invoke | Kind::SendSync) {
+        return violation(format!("{kind:?} with a channel name of {len} bytes, where none belongs"));
+    }
+    let Some((channel, payload)) = rest.split_at_checked(len) else {
+        return violation(format!("a channel name of {len} bytes, of which {} are there", rest.len()));
+    };
+    let channel = match std::str::from_utf8(channel) {
+        Ok(channel) => channel,
+        Err(error) => return violation(format!("the channel name is not UTF-8 from byte {} on", error.valid_up_to())),
+    };
+    if matches!(kind, Kind::Cancel | Kind::Close) && !payload.is_empty() {
+        return violation(format!("{kind:?} with a payload of {} bytes, where none belongs", payload.len()));
+    }
+    let envelope = Envelope {
+        kind,
+        caller_awake: flags & CALLER_AWAKE != 0,
+        frame: u32::from_le_bytes([f0, f1, f2, f3]),
+        call,
+        channel,
+        sender: u32::from_le_bytes([s0, s1, s2, s3]),
+    };
+    Ok((envelope, payload))
+}
+
+/// Why a call failed: the payload of [`Kind::ReplyError`], as the array `[kind, name, message, code, data]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ErrorRecord {
+    pub(crate) kind: u8,
+    pub(crate) name: Option<String>,
+    pub(crate) message: String,
+    pub(crate) code: Option<String>,
+    pub(crate) data: Option<Value>,
+}
+
+impl ErrorRecord {
+    /// Appends the record. An error must arrive: texts are cut to `max_text`, data that cannot travel is left out and
+    /// the message says so, and if there is no room even for that, the kind travels alone.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, limits: &Limits) {
+        let short = |text: &'_ Option<String>| text.as_deref().map(|text| cut(text, limits.max_text).to_owned());
+        let (name, code) = (short(&self.name), short(&self.code));
+        let message = cut(&self.message, limits.max_text);
+        let Err(error) = encode_value(&(self.kind, &name, message, &code, &self.data), out, limits) else { return };
+        let mut note = format!(" (its data were left out: {error})");
+        note.truncate(cut(&note, limits.max_text).len());
+        let message = format!("{}{note}", cut(message, limits.max_text - note.len()));
+        let none = None::<()>;
+        if encode_value(&(self.kind, &name, &message, &code, none), out, limits).is_ok() {
+            return;
+        }
+        // What else the array holds takes 16 bytes at most.
+        let room = limits.max_message_size.saturating_sub(out.len() + 16);
+        if encode_value(&(self.kind, none, cut(&self.message, room.min(limits.max_text)), none, none), out, limits)
+            .is_err()
+        {
+            out.extend_from_slice(&[0x95, 0xcc, self.kind, 0xc0, 0xa0, 0xc0, 0xc0]);
+        }
+    }
+
+    /// Checks and reads a record.
+    pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Self, Violation> {
+        check(payload, limits, false)?;
+        let (kind, name, message, code, data) =
+            decode_value::<(u8, Option<String>, String, Option<String>, Option<Value>)>(payload)?;
+        for text in [name.as_deref(), Some(&message), code.as_deref()].into_iter().flatten() {
+            if text.len() > limits.max_text {
+                let (len, max) = (text.len(), limits.max_text);
+                return Err(Violation(format!("an error text of {len} bytes, where {max} are allowed")));
+            }
+        }
+        Ok(Self { kind, name, message, code, data })
+    }
+}

@@ -1,0 +1,112 @@
+//! What the tests share: a main on the backing under test, children that are this test binary run again, and waits that
+//! are bounded.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use ringmain::{Backing, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
+use std::ops::Deref;
+use std::process::Command;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+/// No wait of a test is longer: far more than anything takes, so that only a hang reaches it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+const ROLE: &str = "RINGMAIN_TEST_ROLE";
+
+/// The backing that this run of the suite is for: `RINGMAIN_TEST_BACKING=named` or, by default, sealed.
+pub(crate) fn backing() -> Backing {
+    match std::env::var("RINGMAIN_TEST_BACKING").as_deref() {
+        Ok("named") => Backing::Named,
+        Ok("sealed") | Err(_) => Backing::Sealed,
+        Ok(other) => panic!("RINGMAIN_TEST_BACKING is {other:?}, known are \"sealed\" and \"named\""),
+    }
+}
+
+/// A main's builder with the backing under test.
+pub(crate) fn builder() -> IpcMainBuilder {
+    IpcMain::builder().backing(backing())
+}
+
+/// A main on the backing under test.
+pub(crate) fn ipc_main() -> IpcMain {
+    builder().build().expect("a main")
+}
+
+/// This test binary again, to play `role` in its `children` test: see [`play`].
+pub(crate) fn child(role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test binary"));
+    command.args(["--exact", "children", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+    command
+}
+
+/// The body of each binary's `#[test] fn children()`: in a child it plays its role and exits, otherwise it returns.
+pub(crate) fn play(roles: &[(&str, fn())]) {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let (_, play) = roles.iter().find(|(name, _)| *name == role).unwrap_or_else(|| panic!("no role {role:?}"));
+    play();
+    std::process::exit(0);
+}
+
+/// A spawned renderer that is killed when the test ends, however it ends.
+pub(crate) struct Child(pub(crate) WebContents);
+
+impl Deref for Child {
+    type Target = WebContents;
+
+    fn deref(&self) -> &WebContents {
+        &self.0
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.process().kill();
+    }
+}
+
+/// Spawns a child that plays `role`.
+pub(crate) fn spawn(ipc_main: &IpcMain, role: &str) -> Child {
+    Child(ipc_main.spawn(child(role)).expect("a child"))
+}
+
+/// In a child: connected to the main that spawned it.
+pub(crate) fn connected() -> IpcRenderer {
+    IpcRenderer::connect().expect("connected to main")
+}
+
+/// In a child: lives until main is gone or has closed the link.
+pub(crate) fn until_disconnected(ipc_renderer: &IpcRenderer) {
+    let (gone, is_gone) = std::sync::mpsc::channel();
+    ipc_renderer.on_disconnected(move |_| {
+        let _ = gone.send(());
+    });
+    let _ = is_gone.recv_timeout(PATIENCE);
+}
+
+/// The next value, or a panic that says what was waited for.
+pub(crate) fn next<T>(receiver: &Receiver<T>, what: &str) -> T {
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(value) => value,
+        Err(RecvTimeoutError::Timeout) => panic!("waited {PATIENCE:?} for {what}"),
+        Err(RecvTimeoutError::Disconnected) => panic!("nobody sends {what} any more"),
+    }
+}
+
+/// Runs `body` on a thread of its own and panics if it takes longer than [`PATIENCE`]: for what might hang.
+pub(crate) fn bounded<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, is_done) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let _ = done.send(body());
+    });
+    match is_done.recv_timeout(PATIENCE) {
+        Ok(value) => {
+            let _ = thread.join();
+            value
+        }
+        Err(RecvTimeoutError::Timeout) => panic!("{what} did not end within {PATIENCE:?}"),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(payload) => std::panic::resume_unwind(payload),
+            Ok(()) => unreachable!("it sends before it ends"),
+        },
+    }
+}

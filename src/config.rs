@@ -53,7 +53,7 @@ impl Default for Config {
             max_depth: 128,
             max_pending_calls: 65_536,
             max_renderers: 4_096,
-            connect_timeout: Some(Duration::from_secs(30)),
+            connect_timeout: Some(crate::link::SPAWN_TIMEOUT),
             backing: Backing::default(),
             wait: Wait::default(),
             app_name: String::new(),

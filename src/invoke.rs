@@ -125,10 +125,13 @@ impl<R: DeserializeOwned> Future for Invoke<R> {
         };
         let waits = !pending.call.is_done() && pending.call.woken_by(context.waker());
         if waits {
+            if let Err(error) = pending.link.engine.check_fork() {
+                return Poll::Ready(Err(error));
+            }
             if !pending.attended {
                 // Nobody blocks on this thread, but a `block_on` around us would.
                 if !in_task()
-                    && let Err(error) = pending.link.check_blocking("await")
+                    && let Err(error) = pending.link.check_await()
                 {
                     return Poll::Ready(Err(error));
                 }
@@ -141,15 +144,9 @@ impl<R: DeserializeOwned> Future for Invoke<R> {
                     None => pending.attended = false,
                 }
             }
+            // A link that is gone fails what waits, by the dispatcher, once all that arrived is delivered.
             if !pending.call.is_done() {
-                if !pending.link.is_lost() {
-                    return Poll::Pending;
-                }
-                // The dispatcher fails what waits once all that arrived is delivered; a call begun after that fails here.
-                if pending.link.is_waiting_for(pending.id) || !pending.call.is_done() && pending.link.gone_reason().is_none()
-                {
-                    return Poll::Pending;
-                }
+                return Poll::Pending;
             }
         }
         let outcome = pending.call.take();

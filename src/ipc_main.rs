@@ -2,7 +2,8 @@
 
 use crate::config::{Backing, Config, common_options};
 use crate::driver::{
-    Accept, CatchPanic, Credentials, Engine, ErrorReport, Executor, HANDLER_PANICKED, Handler, Listening, Request, record,
+    Accept, CatchPanic, Credentials, Engine, ErrorReport, Executor, HANDLER_PANICKED, Handler, Listening, Request,
+    panic_text, record,
 };
 use crate::emitter::emitter_methods;
 use crate::error::{Error, ErrorKind, HandlerError, Result};
@@ -14,6 +15,7 @@ use crate::sync::Arc;
 use crate::web_contents::WebContents;
 use crate::wire::{self, FromArgs};
 use serde::Serialize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Command;
@@ -280,11 +282,15 @@ where
         let engine = request.link.engine.clone();
         engine.spawn(async move {
             match CatchPanic::new(future, request.clone()).await {
-                Some(Ok(result)) => request.settle(result),
+                Some(Ok(result)) => {
+                    // `Serialize` and `Drop` of the result are the user's code.
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| request.settle(result))) {
+                        request.fail(&record(HANDLER_PANICKED, &panic_text(payload)));
+                    }
+                }
                 Some(Err(text)) => request.fail(&record(HANDLER_PANICKED, &text)),
                 None => {}
             }
-            request.end();
         });
         Ok(())
     })
@@ -316,7 +322,7 @@ impl IpcMainBuilder {
     }
 
     /// How many renderers there may be at once, those included that have not connected yet. Default 4 096; each takes
-    /// three descriptors.
+    /// three descriptors, four with [`Backing::Named`].
     #[must_use]
     pub fn max_renderers(mut self, renderers: usize) -> Self {
         self.config.max_renderers = renderers;

@@ -38,7 +38,7 @@ const STAGGER: usize = 32;
 
 const _: () = assert!(HEADER + CONTROL_BYTES <= PAGE);
 const _: () = assert!(STAGGER * LINE <= PAGE);
-const _: () = assert!(direction::HEAD % 8 == 0 && direction::SLEEPER % 4 == 0);
+const _: () = assert!(direction::HEAD.is_multiple_of(8) && direction::SLEEPER.is_multiple_of(4));
 
 /// One ring's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

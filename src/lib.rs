@@ -1,5 +1,49 @@
 //! Electron's IPC for native programs, at shared-memory speed.
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+//!
+//! A *main* process owns any number of *renderer* processes. Each shares a sealed memory region with main that holds
+//! lock-free single-producer single-consumer rings, one each way. Names and semantics are those of Electron's `ipcMain` and
+//! `ipcRenderer`, minus their traps.
+//!
+//! ```
+//! use ringmain::{IpcMain, IpcMainEvent};
+//!
+//! let ipc_main = IpcMain::new()?;
+//! ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b))?;
+//! ipc_main.on("synchronous-message", |event: &IpcMainEvent, (_text,): (String,)| event.set_return_value("pong"));
+//!
+//! // A renderer is another process (`spawn`, `listen`) or, as here, this one.
+//! let ipc_renderer = ipc_main.attach()?;
+//! let sum: i64 = ipc_renderer.invoke("add", (2, 3)).wait()?; // or `.await`, on any executor
+//! let answer: String = ipc_renderer.send_sync("synchronous-message", ("ping",))?;
+//! assert_eq!((sum, answer.as_str()), (5, "pong"));
+//! # Ok::<(), ringmain::Error>(())
+//! ```
+//!
+//! # Concepts
+//!
+//! * **Main** ([`IpcMain`]) starts renderers ([`spawn`](IpcMain::spawn)), lets unrelated processes connect
+//!   ([`listen`](IpcMain::listen)) or has one in its own process ([`attach`](IpcMain::attach)). [`WebContents`] is its handle
+//!   of one renderer.
+//! * **Renderer** ([`IpcRenderer`]): [`connect`](IpcRenderer::connect) in a process that was spawned,
+//!   [`connect_to`](IpcRenderer::connect_to) in another.
+//! * **Listeners** (`on`, `once`) take messages; **handlers** (`handle`, `handle_async`, …) answer calls. They run one at a time
+//!   on the *dispatcher* thread of their handle.
+//! * **Arguments** are tuples: `send("volume", (0.5,))`, `|event, (volume,): (f64,)|`. Values are whatever implements serde's
+//!   traits and is JSON; see [`IntoArgs`] and [`FromArgs`].
+//! * **Calls**: [`invoke`](IpcRenderer::invoke) returns a future that can also be waited for. A thread that waits reads the
+//!   ring itself, so an answer costs no hop through another thread.
+//!
+//! # What to know before depending on it
+//!
+//! * `send` never waits; it takes a short lock and may make one system call, so it does not belong in an audio callback.
+//! * Order, delivery, what the death of a peer means, the limits and their defaults: see the README.
+//! * Linux only, today.
+#![cfg_attr(loom, allow(dead_code, unused_imports, missing_docs, unreachable_pub))]
+
+/// The example of the README is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod sync;
 
@@ -22,6 +66,9 @@ mod emitter;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod internals;
 #[cfg(not(loom))]
 mod invoke;
 #[cfg(not(loom))]

@@ -227,6 +227,7 @@ pub(crate) enum Doorbell {
 pub(crate) struct Doorbells(u32);
 
 impl Doorbells {
+    #[cfg(test)]
     pub(crate) const FUTEX: Self = Self(1);
     pub(crate) const FUTEX_AND_EVENTFD: Self = Self(3);
 
@@ -248,7 +249,6 @@ pub(crate) struct Waking {
 pub(crate) struct Descriptors(u16);
 
 impl Descriptors {
-    pub(crate) const NONE: Self = Self(0);
     /// The sealed memory of the region.
     pub(crate) const REGION: Self = Self(1);
     /// The eventfd that wakes main's dispatcher.
@@ -463,6 +463,7 @@ impl Link {
         Self { side, config, offer: None, state: State::Handshake, deadline, outputs: VecDeque::new() }
     }
 
+    #[cfg(test)]
     pub(crate) fn side(&self) -> Side {
         self.side
     }
@@ -571,6 +572,12 @@ impl Link {
         match self.state {
             State::Handshake => {
                 self.violation(now, format!("{} closed a link that is not open", self.side.peer()));
+            }
+            // It closed the link before its process ended, whichever was noticed first.
+            State::Ending { draining: true, reason: GoneReason::Exited { .. } | GoneReason::Killed { .. }, .. } => {
+                if let State::Ending { reason, .. } = &mut self.state {
+                    *reason = GoneReason::Closed;
+                }
             }
             _ => self.end(now, Some(GoneReason::Closed)),
         }

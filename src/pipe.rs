@@ -17,6 +17,7 @@ use crate::ring::{self, Kind, Reader, WriteError, Writer};
 use crate::role::{Held, Role};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence};
 use crate::wake::{self, Bell, Next, Own, Peer, Sleep, Spin};
+use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -36,14 +37,11 @@ impl Budget {
 
     /// Takes `bytes` if they fit.
     pub(crate) fn take(&self, bytes: usize) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before
-            .checked_add(bytes)
-            .is_some_and(|sum| sum <= self.limit);
-        if !fits {
-            self.give_back(bytes);
-        }
-        fits
+        // Never above the limit for a moment: that would refuse others who fit.
+        let take = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     /// Takes `bytes` without asking: for what is small, bounded elsewhere, and must not be lost.
@@ -216,16 +214,19 @@ pub(crate) struct Parts {
 
 /// One end of a link's two rings.
 pub(crate) struct Pipe {
-    tx: Mutex<Tx>,
+    /// Apart from what the reading thread writes.
+    tx: CachePadded<Mutex<Tx>>,
     /// `Tx::queued`, to be looked at without the lock.
     queued: AtomicUsize,
     queue_limit: usize,
-    rx: Role<Rx>,
+    rx: CachePadded<Role<Rx>>,
     own: Own,
     peer: Peer,
     gone: AtomicBool,
     dispatcher: Arc<Bell>,
     dispatcher_form: u32,
+    /// The dispatcher was rung for this link and not for another: it turns many.
+    touched: AtomicBool,
     /// Bells of the callers that follow or sleep.
     callers: Mutex<VecDeque<Arc<Bell>>>,
     /// Callers that wait for room in the queue: rung when some of it was drained.
@@ -262,21 +263,21 @@ impl Pipe {
             region.word64(into + direction::HEAD)?,
         );
         Ok(Self {
-            tx: Mutex::new(Tx {
+            tx: CachePadded::new(Mutex::new(Tx {
                 writer,
                 queue: VecDeque::new(),
                 queued: 0,
                 chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
                 wanting: false,
-            }),
+            })),
             queued: AtomicUsize::new(0),
             queue_limit: parts.queue_limit,
-            rx: Role::new(Rx {
+            rx: CachePadded::new(Role::new(Rx {
                 reader,
                 assembly: Vec::new(),
                 whole: 0,
                 max_message: parts.max_message,
-            }),
+            })),
             own: Own {
                 sleeper: region.word32(into + direction::SLEEPER)?,
                 dispatcher: region.word32(into + direction::DISPATCHER)?,
@@ -294,6 +295,7 @@ impl Pipe {
             gone: AtomicBool::new(false),
             dispatcher: parts.dispatcher,
             dispatcher_form: parts.dispatcher_form,
+            touched: AtomicBool::new(false),
             callers: Mutex::new(VecDeque::new()),
             room_waiters: AtomicUsize::new(0),
             unattended: AtomicUsize::new(0),
@@ -486,6 +488,11 @@ impl Pipe {
         self.rx.try_take()
     }
 
+    /// Takes the role if it is free, or leaves word that it is wanted.
+    pub(crate) fn lead_or_want(&self) -> Option<Held<'_, Rx>> {
+        self.rx.take_or_want()
+    }
+
     /// Reads the next message into `message`, whose content is replaced. Makes room on the way.
     #[inline]
     pub(crate) fn read(&self, rx: &mut Rx, message: &mut Vec<u8>) -> Result<Read, Violation> {
@@ -605,20 +612,32 @@ impl Pipe {
 
     /// Gives the role back: to a waiting caller if there is one, else to the sleeping dispatcher, whose announcement is
     /// restored if the peer has taken it away or a caller has put its own there.
+    ///
+    /// The announcement stands in the steady state, and then nothing is written and the ring not looked at: for what
+    /// lies there the peer has rung the dispatcher. Who did not read to the end, or was handed the role for what lies
+    /// there, `owes_a_look`.
     #[inline]
-    pub(crate) fn leave(&self, mut rx: Held<'_, Rx>) {
-        let mut look = false;
+    fn leave(&self, mut rx: Held<'_, Rx>, owes_a_look: bool) {
+        let gone = self.is_gone();
+        // Before the look at the announcement: who wants the role may have been rung in its place.
+        let wanted = rx.take_want();
+        let mut look = (owes_a_look || wanted) && rx.reader.has_more();
         let announcement = self.announcement();
-        if self.own.announced() != announcement && !self.is_gone() {
+        if self.own.announced() != announcement && !gone {
             rx.reader.publish_and_look();
             self.own.announce(announcement);
             // A violation is found again by whoever reads next.
             look = self.look_again(&mut rx, true).unwrap_or(true);
         }
-        if rx.release() {
-            self.pass_on();
-        } else if look {
-            self.dispatcher.ring();
+        let wanted_since = rx.release();
+        let is_handed_on = wanted || wanted_since;
+        if is_handed_on {
+            // A dispatcher that wanted the role before the look needs it for nothing else.
+            self.pass_on(look || wanted_since);
+        }
+        // The dispatcher delivers what is left of a peer that is gone, and nothing announces it any more.
+        if gone || (look && !is_handed_on) {
+            self.ring_dispatcher();
         }
     }
 
@@ -626,35 +645,48 @@ impl Pipe {
     #[inline]
     pub(crate) fn step_aside(&self, rx: Held<'_, Rx>) {
         if rx.release() {
-            self.pass_on();
+            self.pass_on(true);
         }
     }
 
-    /// Somebody wants the role: the caller that has waited longest, else the dispatcher.
+    /// Somebody wants the role: the caller that has waited longest, which is taken off the list and by that knows that
+    /// it was handed the role; where none waits, the dispatcher.
     #[cold]
-    fn pass_on(&self) {
-        let callers = self.callers.lock();
-        match callers.front() {
+    fn pass_on(&self, or_dispatcher: bool) {
+        let mut callers = self.callers.lock();
+        match callers.pop_front() {
             Some(first) => {
-                let first = first.clone();
                 // The others want it too: whoever takes it next passes it on again.
-                if callers.len() > 1 {
+                if !callers.is_empty() {
                     self.rx.want();
                 }
                 drop(callers);
                 first.ring();
             }
-            None => {
+            None if or_dispatcher => {
                 drop(callers);
-                self.dispatcher.ring();
+                self.ring_dispatcher();
             }
+            None => {}
         }
     }
 
-    /// For the dispatcher, before it sleeps: announces it and looks once more. False: there is something to do. A role
-    /// held by a caller means that the caller announces us when it leaves.
+    /// Rings our dispatcher for this link.
+    fn ring_dispatcher(&self) {
+        self.touched.store(true, Ordering::Release);
+        self.dispatcher.ring();
+    }
+
+    /// Whether the dispatcher was rung for this link since the last look.
+    pub(crate) fn was_touched(&self) -> bool {
+        self.touched.load(Ordering::Relaxed) && self.touched.swap(false, Ordering::AcqRel)
+    }
+
+    /// For the dispatcher, before it sleeps: announces it and looks once more. False: there is something to do. Where a
+    /// caller holds the role, it is told that we want it: it announces us when it leaves, or has just looked whether it
+    /// must, and then it has to look again.
     pub(crate) fn dispatcher_may_sleep(&self, may_read: bool) -> Result<bool, Violation> {
-        let Some(mut rx) = self.rx.try_take() else {
+        let Some(mut rx) = self.rx.take_or_want() else {
             return Ok(true);
         };
         rx.reader.publish_and_look();
@@ -662,16 +694,10 @@ impl Pipe {
         let look = self.look_again(&mut rx, may_read);
         let wanted = rx.release();
         if wanted {
-            self.pass_on();
+            self.pass_on(true);
         }
         // Wanted by nobody who waits means wanted by a future: `pass_on` has rung our own bell then.
         Ok(!look?)
-    }
-
-    /// Whether the peer took our dispatcher's announcement away, which it does when it rings.
-    #[inline]
-    pub(crate) fn is_announced(&self) -> bool {
-        self.own.announced() & 3 == wake::DISPATCHER
     }
 
     /// The futex word of our dispatcher and its present value; to be read before the last look.
@@ -695,10 +721,10 @@ impl Pipe {
                 look = self.look_again(&mut rx, true).unwrap_or(true);
             }
             if rx.release() {
-                self.pass_on();
+                self.pass_on(true);
             }
             if look {
-                self.dispatcher.ring();
+                self.ring_dispatcher();
             }
         }
     }
@@ -720,7 +746,7 @@ impl Pipe {
     pub(crate) fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
         self.ring_callers();
-        self.dispatcher.ring();
+        self.ring_dispatcher();
     }
 
     /// Rings every caller that waits, to look again.
@@ -731,24 +757,24 @@ impl Pipe {
         }
     }
 
-    /// Whether any caller waits. A hint.
-    pub(crate) fn has_callers(&self) -> bool {
-        !self.callers.lock().is_empty()
-    }
-
     // ---- waiting ------------------------------------------------------------------------------------------------
 
-    fn register(&self, bell: &Arc<Bell>) {
+    /// Puts a caller on the list of those that wait; false if it is there.
+    fn register(&self, bell: &Arc<Bell>) -> bool {
         let mut callers = self.callers.lock();
-        if !callers.iter().any(|other| Arc::ptr_eq(other, bell)) {
+        let is_new = !callers.iter().any(|other| Arc::ptr_eq(other, bell));
+        if is_new {
             callers.push_back(bell.clone());
         }
+        is_new
     }
 
-    fn unregister(&self, bell: &Arc<Bell>) {
-        self.callers
-            .lock()
-            .retain(|other| !Arc::ptr_eq(other, bell));
+    /// Takes a caller off the list; false if it was not there, so that it has been handed the role.
+    fn unregister(&self, bell: &Arc<Bell>) -> bool {
+        let mut callers = self.callers.lock();
+        let before = callers.len();
+        callers.retain(|other| !Arc::ptr_eq(other, bell));
+        callers.len() < before
     }
 
     /// Waits until the waiter is done: leads where the role is free, follows where it is held. `bell` is the calling
@@ -781,9 +807,9 @@ impl Pipe {
                 waiter.settle();
                 continue;
             }
-            // Somebody else reads for us. Registered first, so that it finds us when it leaves.
-            if !registered {
-                self.register(bell);
+            // Somebody else reads for us. Registered before the last try, so that it finds us when it leaves; and again
+            // if we were handed the role and somebody else was faster.
+            if self.register(bell) {
                 registered = true;
                 continue;
             }
@@ -818,12 +844,12 @@ impl Pipe {
                 break Waited::TimedOut;
             }
         };
-        if registered {
-            self.unregister(bell);
-            // Perhaps the role was just passed to us: pass it on.
-            if let Some(rx) = self.rx.try_take() {
-                self.leave(rx);
-            }
+        // Handed the role and done without it: what it was handed for passes to whoever holds it next.
+        if registered
+            && !self.unregister(bell)
+            && let Some(rx) = self.rx.take_or_want()
+        {
+            self.leave(rx, true);
         }
         waited
     }
@@ -841,10 +867,17 @@ impl Pipe {
         buffer: &mut Vec<u8>,
     ) -> Option<Waited> {
         let mut spinning = spin.begin();
+        // Something was left in the ring that could not be read.
+        let mut unread = false;
+        let leave = |rx, registered: &mut bool, unread: bool| {
+            // Off the list first: the role is not to be handed to us.
+            let handed = std::mem::take(registered) && !self.unregister(bell);
+            self.leave(rx, unread || handed);
+        };
         loop {
             // What the last holder read may have been ours.
             if waiter.is_done() {
-                self.leave(rx);
+                leave(rx, registered, unread);
                 return Some(Waited::Done);
             }
             let gone = self.is_gone();
@@ -853,31 +886,32 @@ impl Pipe {
                 match self.read(&mut rx, buffer) {
                     Ok(read) => read,
                     Err(violation) => {
-                        self.leave(rx);
+                        leave(rx, registered, true);
                         return Some(Waited::Violation(violation));
                     }
                 }
             } else {
                 Read::NoBudget
             };
+            unread = read == Read::NoBudget;
             if read == Read::Message {
                 spinning.succeeded();
                 spinning = spin.begin();
                 if waiter.route(buffer) == Routed::Settle {
-                    self.leave(rx);
+                    leave(rx, registered, unread);
                     return None;
                 }
                 continue;
             }
             if gone && read == Read::Nothing {
-                self.leave(rx);
+                leave(rx, registered, unread);
                 return Some(Waited::Gone);
             }
             match self.drain_queue() {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(violation) => {
-                    self.leave(rx);
+                    leave(rx, registered, true);
                     return Some(Waited::Violation(violation));
                 }
             }
@@ -887,7 +921,7 @@ impl Pipe {
                 Next::Again => continue,
                 Next::LookAround => {
                     if is_over(until) {
-                        self.leave(rx);
+                        leave(rx, registered, unread);
                         return Some(Waited::TimedOut);
                     }
                     continue;
@@ -895,14 +929,13 @@ impl Pipe {
                 Next::Sleep => {}
             }
             if is_over(until) {
-                self.leave(rx);
+                leave(rx, registered, unread);
                 return Some(Waited::TimedOut);
             }
-            // Registered, so that `set_gone` and who empties the inbox find us.
-            if !*registered {
-                self.register(bell);
-                *registered = true;
-            }
+            // Registered, so that `set_gone` and who empties the inbox find us; each time, because somebody who gave the
+            // role back before we took it may have handed it to us.
+            self.register(bell);
+            *registered = true;
             bell.clear();
             let expected = self.own.caller.load(Ordering::Acquire);
             rx.reader.publish_and_look();
@@ -911,7 +944,7 @@ impl Pipe {
                 Ok(false) => {}
                 Ok(true) => continue,
                 Err(violation) => {
-                    self.leave(rx);
+                    leave(rx, registered, true);
                     return Some(Waited::Violation(violation));
                 }
             }
@@ -970,6 +1003,10 @@ impl Rx {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return; // loom has found something: its atomics are gone
+        }
         let queued = std::mem::take(&mut self.tx.lock().queued);
         let assembling = self
             .rx

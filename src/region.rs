@@ -118,11 +118,6 @@ mod storage {
             })
         }
 
-        /// Size in bytes.
-        pub(crate) fn len(&self) -> usize {
-            self.len
-        }
-
         /// The 32-bit word at a byte offset.
         pub(crate) fn word32(self: &Arc<Self>, offset: usize) -> Result<Word32, OutOfRegion> {
             let offset = check(offset, 4, 4, self.len)?;
@@ -357,10 +352,6 @@ mod storage {
                 words64: Mutex::default(),
                 rings: Mutex::default(),
             })
-        }
-
-        pub(crate) fn len(&self) -> usize {
-            self.len
         }
 
         pub(crate) fn word32(self: &Arc<Self>, offset: usize) -> Result<Word32, OutOfRegion> {

@@ -84,6 +84,13 @@ impl<T> Held<'_, T> {
         self.role.word.load(Ordering::Relaxed) & WANTED != 0
     }
 
+    /// Whether somebody waits for the role so far; what it did before it said so is seen. From here on only who says so
+    /// again is told of by [`release`](Self::release).
+    #[inline]
+    pub(crate) fn take_want(&self) -> bool {
+        self.is_wanted() && self.role.word.fetch_and(!WANTED, Ordering::AcqRel) & WANTED != 0
+    }
+
     /// Gives the role back; true if it has to be passed on.
     #[must_use = "a wanted role has to be passed on"]
     #[inline]
@@ -98,6 +105,10 @@ impl<T> Held<'_, T> {
 
 impl<T> Drop for Held<'_, T> {
     fn drop(&mut self) {
+        #[cfg(loom)]
+        if std::thread::panicking() {
+            return; // loom has found something: its atomics are gone
+        }
         // Reached by unwinding alone: the bit stays, so that the next holder passes the role on.
         self.role.word.fetch_and(!HELD, Ordering::AcqRel);
     }

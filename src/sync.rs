@@ -117,8 +117,8 @@ mod imp {
 
     /// A futex made of a mutex and condition variables: precise, so that ringing the wrong word is seen as a hang.
     pub(crate) mod futex {
-        use super::AtomicU32;
-        use loom::sync::{Arc, Condvar, Mutex};
+        use super::{Arc, AtomicU32};
+        use loom::sync::{Condvar, Mutex};
         use std::sync::atomic::Ordering;
 
         struct Sleeper {

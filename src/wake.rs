@@ -63,12 +63,6 @@ impl Bell {
         })
     }
 
-    /// The descriptor to watch, of a bell made [`with_event`](Self::with_event).
-    #[cfg(not(loom))]
-    pub(crate) fn event(&self) -> Option<&crate::sys::EventFd> {
-        self.event.as_ref()
-    }
-
     /// Wakes the owner, or keeps its next sleep from starting. A system call only if the owner sleeps.
     pub(crate) fn ring(&self) {
         // AcqRel: what was handed over before is seen by the owner after `clear`.
@@ -123,7 +117,9 @@ pub(crate) struct Own {
 impl Own {
     /// Announces a sleeper. The look at the ring that must follow is behind the fence in here.
     pub(crate) fn announce(&self, who: u32) {
-        self.sleeper.store(who, Ordering::Release);
+        // A swap where a store would do: loom lets nothing but a read-modify-write decide which of two threads' writes is
+        // the later one, and would show the peer its own 0 for ever.
+        self.sleeper.swap(who, Ordering::Release);
         // [announce/look] pairs with the fence in `Peer::after_publish` and in `Peer::room_was_made`.
         fence(Ordering::SeqCst);
     }
@@ -270,7 +266,8 @@ impl Peer {
 
     /// Says that we found no room. The second look at the ring that must follow is behind the fence in here.
     pub(crate) fn want_room(&self) {
-        self.wants_room.store(1, Ordering::Release);
+        // A swap, as in `Own::announce`.
+        self.wants_room.swap(1, Ordering::Release);
         // [want/release] pairs with the fence in `room_was_made` and in `Own::announce`.
         fence(Ordering::SeqCst);
     }

@@ -155,7 +155,7 @@ fn read_message<R: DeserializeOwned>(link: &Arc<Link>, kind: Kind, channel: &str
         let record = ErrorRecord::decode(payload, limits).map_err(violated)?;
         return Err(failed(kind, channel, record));
     }
-    wire::check(payload, limits, false).map_err(|error| violated(error.into()))?;
+    wire::check(payload, limits, false).map_err(violated)?;
     wire::decode_value(payload).map_err(|error| {
         if error.is_malformed() {
             return violated(error.into());
@@ -174,26 +174,27 @@ pub(crate) struct Request {
     pub(crate) link: Arc<Link>,
     pub(crate) id: u64,
     pub(crate) frame: u32,
-    pub(crate) sender: u32,
     /// The caller is awake: the reply need not ring.
     quiet: bool,
     answered: AtomicBool,
     cancelled: AtomicBool,
+    /// It runs as a task and is to be found by a cancellation.
+    is_task: AtomicBool,
     /// Wakes the async handler, so that it sees its cancellation.
     task: Mutex<Option<Waker>>,
 }
 
 impl Request {
-    pub(crate) fn new(link: &Arc<Link>, id: u64, frame: u32, sender: u32, quiet: bool) -> Arc<Self> {
+    pub(crate) fn new(link: &Arc<Link>, id: u64, frame: u32, quiet: bool) -> Arc<Self> {
         link.open_requests.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             link: link.clone(),
             id,
             frame,
-            sender,
             quiet,
             answered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
+            is_task: AtomicBool::new(false),
             task: Mutex::new(None),
         })
     }
@@ -220,19 +221,14 @@ impl Request {
     /// The handler goes on as a task, which a cancellation must find. False: the peer used the id of a call that still
     /// runs; its link is cut.
     pub(crate) fn start(self: &Arc<Self>) -> bool {
-        let refused = self.link.requests.lock().started(self.id, self.clone());
-        match refused {
-            Ok(()) => true,
-            Err(request) => {
-                request.link.violation(format_args!("it used the id of call {} again while that runs", request.id));
-                false
-            }
+        // Weak: a future that an executor drops must end the request.
+        let started = self.link.requests.lock().started(self.id, Arc::downgrade(self));
+        if started.is_err() {
+            self.link.violation(format_args!("it used the id of call {} again while that runs", self.id));
+            return false;
         }
-    }
-
-    /// The task is over.
-    pub(crate) fn end(&self) {
-        self.link.requests.lock().ended(self.id);
+        self.is_task.store(true, Ordering::Relaxed);
+        true
     }
 
     /// Whether this is the first answer, which counts.
@@ -282,6 +278,9 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
+        if *self.is_task.get_mut() {
+            self.link.requests.lock().ended(self.id);
+        }
         if !*self.answered.get_mut() {
             self.fail(&record(REPLY_NEVER_SENT, "reply was never sent"));
         }

@@ -6,13 +6,13 @@ use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, MAGIC, RingPlace};
 use crate::link::{
-    App, Backing as OfferedBacking, Config, Descriptors, Doorbell, Doorbells, GoneReason, HANDSHAKE_TIMEOUT, Limits,
+    App, Backing as OfferedBacking, Config, Descriptors, Doorbell, Doorbells, EXIT_GRACE, GoneReason, HANDSHAKE_TIMEOUT, Limits,
     Link as Machine, MAX_DATAGRAM, Offer, Output, RegionTerms, RingPlace as OfferedPlace, Waking,
 };
 use crate::region::Region;
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys;
-use shared_memory::ShmemConf;
+use shared_memory::{ShmemConf, ShmemError};
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// The variable in which a spawned renderer finds the number of its descriptor.
 pub(crate) const FD_VARIABLE: &str = "RINGMAIN_FD";
+
+/// Descriptors that a Welcome may bring.
+const MAX_DESCRIPTORS: usize = 4;
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 128;
@@ -130,7 +133,7 @@ fn create_memory(backing: Backing, len: usize) -> Result<Memory> {
                 .size(len)
                 .os_id(&name)
                 .create()
-                .map_err(|error| system(io::Error::other(error.to_string())))?;
+                .map_err(|error| system(shared_memory_error(error)))?;
             // Allocated before first touch: a full tmpfs is an error here, never a SIGBUS. Dropping `shmem` unlinks.
             sys::shm_allocate(&name, len).map_err(system)?;
             let region = Region::named(shmem, len)
@@ -141,12 +144,17 @@ fn create_memory(backing: Backing, len: usize) -> Result<Memory> {
 }
 
 impl Engine {
-    /// Makes main's end of a link over `socket` and says Welcome.
-    fn new_link(self: &Arc<Self>, socket: OwnedFd, timeout: Option<Duration>) -> Result<(Arc<Link>, Arc<Region>)> {
+    fn check_running(&self) -> Result<()> {
         self.check_fork()?;
         if self.is_stopping() {
             return Err(Error::new(ErrorKind::Disconnected, "this IpcMain was shut down"));
         }
+        Ok(())
+    }
+
+    /// Makes main's end of a link over `socket` and says Welcome.
+    fn new_link(self: &Arc<Self>, socket: OwnedFd, timeout: Option<Duration>) -> Result<(Arc<Link>, Arc<Region>)> {
+        self.check_running()?;
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let system = |what: &'static str| move |error| Error::system(what, error);
         let layout = Layout::new(self.config.ring_size, id);
@@ -156,6 +164,7 @@ impl Engine {
             magic.store(MAGIC, Ordering::Relaxed);
             version.store(crate::link::MAJOR.into(), Ordering::Relaxed);
         }
+        let doorbell = Arc::new(doorbell);
         let mut descriptors = Descriptors::MAIN_DOORBELL;
         let mut fds: Vec<BorrowedFd<'_>> = Vec::new();
         if let Some(fd) = &memory.fd {
@@ -177,27 +186,32 @@ impl Engine {
             queue_limit: self.config.queue_limit as u64,
         };
         let mut machine = Machine::main(session(&self.config, true, timeout, true), offer, Instant::now());
-        match machine.poll_output() {
-            Some(Output::Transmit(welcome)) => {
-                sys::send_message(&socket, &welcome, &fds).map_err(system("cannot greet the renderer"))?;
-            }
+        let welcome = match machine.poll_output() {
+            Some(Output::Transmit(welcome)) => welcome,
             other => return Err(Error::new(ErrorKind::InvalidConfig, format!("main cannot make its offer: {other:?}"))),
-        }
-        drop(fds);
-        let link = Link::new(self.clone(), id, machine, socket, Some(doorbell), None);
-        let mut links = self.links.lock();
-        if links.len() >= self.config.max_renderers {
+        };
+        let socket = Arc::new(socket);
+        let link = Link::new(self.clone(), id, machine, socket.clone(), Some(doorbell.clone()), None);
+        {
+            let mut links = self.links.lock();
             let (have, most) = (links.len(), self.config.max_renderers);
-            return Err(Error::new(ErrorKind::Limit, format!("{have} renderers are connected, max_renderers is {most}")));
+            if have >= most {
+                return Err(Error::new(ErrorKind::Limit, format!("{have} renderers are there, max_renderers is {most}")));
+            }
+            links.insert(id, link.clone());
         }
-        links.insert(id, link.clone());
+        // Last: nobody is greeted who is refused afterwards.
+        sys::send_message(&*socket, &welcome, &fds).map_err(|error| {
+            self.discard(&link);
+            Error::system("cannot greet the renderer", error)
+        })?;
         Ok((link, memory.region))
     }
 
     /// Gives a link up that did not come to be.
     fn discard(&self, link: &Arc<Link>) {
         self.links.lock().remove(&link.id);
-        self.watch.forget(link);
+        self.watch.remove(link);
     }
 
     fn watch_link(&self, link: &Arc<Link>, region: Option<Arc<Region>>) -> Result<()> {
@@ -236,7 +250,7 @@ impl Engine {
 
     /// Listens for unrelated processes.
     pub(crate) fn listen(self: &Arc<Self>, name: &str, accept: Option<Accept>) -> Result<Arc<Listening>> {
-        self.check_fork()?;
+        self.check_running()?;
         let path = socket_path(&self.config, name)?;
         let lock = sys::LockFile::acquire(&path.with_extension("lock")).map_err(|error| match error {
             sys::LockError::Held => {
@@ -246,8 +260,13 @@ impl Engine {
         })?;
         let system = |error| Error::system(format!("cannot listen at '{}'", path.display()), error);
         // The lock is ours, so whoever made this socket is dead.
-        sys::unlink_socket(&path).map_err(system)?;
-        let socket = sys::listen_at(&path, BACKLOG).map_err(system)?;
+        let socket = match sys::unlink_socket(&path).and_then(|()| sys::listen_at(&path, BACKLOG)) {
+            Ok(socket) => socket,
+            Err(error) => {
+                let _ = lock.remove(); // the first error says more
+                return Err(system(error));
+            }
+        };
         let files = Mutex::new(Some(Files { path, lock }));
         let listening = Arc::new(Listening { socket, files, accept });
         self.watch.add_listener(&listening).map_err(|error| Error::system("cannot watch the socket", error))?;
@@ -268,7 +287,9 @@ fn socket_path(options: &Options, name: &str) -> Result<PathBuf> {
         None => sys::runtime_dir(),
     }
     .map_err(|error| Error::system("no runtime directory", error))?;
-    Ok(directory.join(format!("{name}.sock")))
+    let path = directory.join(format!("{name}.sock"));
+    sys::check_socket_path(&path).map_err(|error| Error::system(format!("'{name}' cannot be a socket's name"), error))?;
+    Ok(path)
 }
 
 struct Files {
@@ -354,7 +375,7 @@ pub(crate) fn inherited(deadline: Option<Instant>) -> Result<Connecting> {
     let greeted = sys::wait_readable(&socket, deadline).and_then(|_| sys::peek(&socket, &mut start));
     match greeted {
         Ok(sys::Arrived::Data(8)) if u64::from_le_bytes(start) == MAGIC => Ok(Connecting { socket, served_by: None }),
-        Ok(sys::Arrived::Eof) => Err(Error::new(ErrorKind::Disconnected, "main has hung up before we connected")),
+        Ok(sys::Arrived::Eof) => Err(hung_up()),
         found => {
             let _not_ours = socket.into_raw_fd();
             Err(not_one(format!("descriptor {number} ({FD_VARIABLE}) does not speak our protocol: {found:?}")))
@@ -386,27 +407,57 @@ struct Mapped {
     event: Option<sys::EventFd>,
 }
 
-fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Result<Mapped, String> {
+/// Why this side cannot go along with what main offers.
+struct Unusable {
+    why: String,
+    /// The system's doing rather than main's.
+    system: Option<io::Error>,
+}
+
+impl Unusable {
+    fn system(why: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self { why: why.into(), system: Some(error) }
+    }
+}
+
+impl<T: AsRef<str>> From<T> for Unusable {
+    fn from(why: T) -> Self {
+        Self { why: why.as_ref().to_string(), system: None }
+    }
+}
+
+/// What the system said, where the crate has an error of its own for it.
+fn shared_memory_error(error: ShmemError) -> io::Error {
+    match error {
+        ShmemError::MapCreateFailed(code) | ShmemError::MapOpenFailed(code) | ShmemError::UnknownOsError(code) => {
+            io::Error::from_raw_os_error(code.cast_signed())
+        }
+        error => io::Error::other(error.to_string()),
+    }
+}
+
+fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Result<Mapped, Unusable> {
     let layout = layout(terms)?;
     let mut fds = fds.into_iter();
     let region = match &terms.backing {
         OfferedBacking::Sealed => {
             let fd = fds.next().ok_or("main sent no descriptor of the region")?;
             sys::check_sealed(&fd, layout.region)?;
-            let mapping = sys::Mapping::map(&fd, layout.region).map_err(|error| format!("cannot map the region: {error}"))?;
+            let mapping = sys::Mapping::map(&fd, layout.region).map_err(Unusable::system("cannot map the region"))?;
             Region::mapped(mapping)
         }
         OfferedBacking::Named(name) => {
             if !name.trim_start_matches('/').starts_with(NAME_PREFIX) {
-                return Err(format!("main's region has the name {name:?}, which does not begin with {NAME_PREFIX}"));
+                return Err(format!("main's region has the name {name:?}, which does not begin with {NAME_PREFIX}").into());
             }
-            let shmem = ShmemConf::new().os_id(name).open().map_err(|error| format!("cannot open {name:?}: {error}"))?;
+            let shmem = ShmemConf::new().os_id(name).open().map_err(shared_memory_error);
+            let shmem = shmem.map_err(Unusable::system(format!("cannot open {name:?}")))?;
             // `shared_memory` takes whatever size the object has: compared before anything is touched.
             let len = shmem.len();
             let region = Region::named(shmem, layout.region)
                 .ok_or_else(|| format!("the region {name:?} has {len} bytes instead of {}", layout.region))?;
             // Both have it mapped now.
-            sys::shm_unlink(name).map_err(|error| format!("cannot unlink {name:?}: {error}"))?;
+            sys::shm_unlink(name).map_err(Unusable::system(format!("cannot unlink {name:?}")))?;
             region
         }
     };
@@ -434,39 +485,48 @@ impl Engine {
         let system = |what: &'static str| move |error| Error::system(what, error);
         let mut fds = Vec::new();
         if sys::wait_readable(&socket, deadline).map_err(system("cannot wait for main"))? {
-            let received = sys::receive_message(&socket, &mut buffer, 4).map_err(system("cannot read from main"))?;
+            let received = sys::receive_message(&socket, &mut buffer, MAX_DESCRIPTORS).map_err(system("cannot read from main"))?;
             let now = Instant::now();
             if received.eof {
                 machine.hung_up(now);
-                machine.process_ended(now, crate::link::Exit::Exited(None));
+                // Whether main is dead as well or refused us cannot be told apart: no reason to wait for.
+                machine.timeout(now + EXIT_GRACE);
             } else {
                 // Truncated: not what was announced, which the machine then says.
                 let count = received.fds.len() + usize::from(received.truncated);
                 fds = received.fds;
+                // The Welcome may have waited here for longer than main has waited for us.
+                if matches!(sys::peek(&socket, &mut [0]), Ok(sys::Arrived::Eof)) {
+                    return Err(hung_up());
+                }
                 machine.datagram(now, &buffer[..received.len], count);
             }
         } else {
             machine.timeout(Instant::now() + Duration::from_millis(1));
         }
-        let mut opened = None;
+        let (mut opened, mut failed) = (None, None);
         while let Some(output) = machine.poll_output() {
             match output {
                 Output::Opened(agreed) => {
                     let fds = std::mem::take(&mut fds);
                     let made = map(&agreed.region, agreed.descriptors, fds)
-                        .and_then(|Mapped { region, event }| self.pipe(&region, &agreed, event));
+                        .and_then(|Mapped { region, event }| Ok(self.pipe(&region, &agreed, event)?));
                     match made {
                         Ok(pipe) => opened = Some((pipe, agreed)),
-                        Err(why) => machine.refuse(Instant::now(), why),
+                        Err(Unusable { why, system: None }) => machine.refuse(Instant::now(), why),
+                        Err(Unusable { why, system: Some(error) }) => {
+                            machine.refuse(Instant::now(), format!("{why}: {error}"));
+                            failed = Some(Error::system(format!("cannot connect to main: {why}"), error));
+                        }
                     }
                 }
                 Output::Transmit(hello) => {
                     let sent = sys::send_message(&socket, &hello, &[]);
                     if sent.is_err() && opened.is_some() {
-                        machine.hung_up(Instant::now());
+                        return Err(hung_up());
                     }
                 }
-                Output::Gone(reason) => return Err(refused(&reason)),
+                Output::Gone(reason) => return Err(failed.unwrap_or_else(|| refused(&reason))),
                 _ => {}
             }
         }
@@ -474,15 +534,23 @@ impl Engine {
             return Err(Error::new(ErrorKind::Refused, "main hung up during the handshake"));
         };
         let id = agreed.link_id.get();
-        let link = Link::new(self.clone(), id, machine, socket, None, served_by);
+        let link = Link::new(self.clone(), id, machine, Arc::new(socket), None, served_by);
         link.set_process(Process { pid: agreed.peer.pid, pidfd, ..Process::default() });
         link.open(pipe, super::send_limits(&agreed), agreed.send.max_pending_calls as usize);
+        self.start()?;
         self.links.lock().insert(id, link.clone());
         self.command(Command::Opened(link.clone()));
-        self.start()?;
         self.watch_link(&link, None)?;
         Ok(link)
     }
+}
+
+#[cold]
+fn hung_up() -> Error {
+    Error::new(
+        ErrorKind::Disconnected,
+        "main has hung up before we connected: it has ended, or waited no longer than its connect_timeout",
+    )
 }
 
 fn refused(reason: &GoneReason) -> Error {
@@ -491,5 +559,11 @@ fn refused(reason: &GoneReason) -> Error {
         GoneReason::NeverConnected(text) if text.contains("did not answer within") => ErrorKind::Timeout,
         _ => ErrorKind::Refused,
     };
-    Error::new(kind, format!("cannot connect to main: {reason}"))
+    let hint = match reason {
+        GoneReason::NeverConnected(text) if text.contains("hung up") => {
+            "; it is ending, or refuses this process: its on_error says why"
+        }
+        _ => "",
+    };
+    Error::new(kind, format!("cannot connect to main: {reason}{hint}"))
 }

@@ -25,8 +25,8 @@ const BUDGET_TIME: Duration = Duration::from_micros(200);
 const QUIET_LOOK: Duration = Duration::from_micros(50);
 /// Rounds that the role of a single link is held while spinning.
 const HOLD_ROUNDS: u32 = 64;
-/// Rings in a row without a message before a link is cut. An honest peer rings once for what it wrote; a few rings find
-/// nothing because a waiting caller was faster.
+/// Rings in a row for nothing before a link is cut. An honest peer rings for what it wrote and for the room that it made; a
+/// few rings find nothing because a waiting caller was faster.
 const RINGS_FOR_NOTHING: u32 = 4096;
 /// Messages read ahead of the one that is dispatched, so that a cancellation behind it is seen.
 const READ_AHEAD: usize = 32;
@@ -35,13 +35,15 @@ struct Entry {
     link: Arc<Link>,
     /// Looked at every turn; the others are announced and ring.
     active: bool,
+    /// Something happened since the quiet links were last looked at.
+    talked: bool,
     /// More than half of its queue is used: not read until that is a quarter.
     paused: bool,
     /// Its peer is gone: what is left in the ring is delivered.
     draining: bool,
     rings: u32,
-    /// `messages_received` at the last ring.
-    received: u64,
+    /// `messages_received` and `messages_sent` at the last ring.
+    messages: [u64; 2],
 }
 
 struct Dispatcher<'a> {
@@ -78,7 +80,9 @@ impl Dispatcher<'_> {
     fn run(&mut self) {
         let mut spinning = self.engine.dispatcher_spin.begin();
         loop {
-            self.engine.bell.clear();
+            if self.engine.bell.clear() {
+                self.find_touched();
+            }
             if self.engine.is_stopping() {
                 return;
             }
@@ -93,7 +97,8 @@ impl Dispatcher<'_> {
                 continue;
             }
             match spinning.round() {
-                Next::Again => self.spin(),
+                Next::Again if self.spin() => {}
+                Next::Again => self.sleep(),
                 Next::LookAround => self.look_at_quiet(),
                 Next::Sleep => self.sleep(),
             }
@@ -111,6 +116,19 @@ impl Dispatcher<'_> {
             entry.active = true;
             self.active.push(id);
         }
+    }
+
+    /// We were rung by a thread of this process: for which links?
+    fn find_touched(&mut self) {
+        if self.links.len() == self.active.len() {
+            return;
+        }
+        let is_touched = |entry: &Entry| {
+            let resumes = entry.paused && !entry.link.is_paused();
+            entry.link.has_inbox() || entry.link.pipe().is_some_and(|pipe| pipe.was_touched()) || resumes
+        };
+        let touched: Vec<_> = self.links.iter().filter(|(_, entry)| is_touched(entry)).map(|(id, _)| *id).collect();
+        touched.into_iter().for_each(|id| self.activate(id));
     }
 
     // ---- commands -----------------------------------------------------------------------------------------------
@@ -148,7 +166,7 @@ impl Dispatcher<'_> {
             self.engine.report(Some(id), None, error);
             link.close();
         }
-        let entry = Entry { link: link.clone(), active: false, paused: false, draining: false, rings: 0, received: 0 };
+        let entry = Entry { link: link.clone(), active: false, talked: true, paused: false, draining: false, rings: 0, messages: [0; 2] };
         self.links.insert(id, entry);
         self.activate(id);
         self.engine.run_open_hooks(&link);
@@ -161,13 +179,13 @@ impl Dispatcher<'_> {
             let _ = poller.remove(&*doorbell); // it was never added if the link never opened
         }
         let mut wakers = link.fail_calls();
-        let running = link.requests.lock().cancel_all();
+        let running: Vec<_> = link.requests.lock().cancel_all().iter().filter_map(std::sync::Weak::upgrade).collect();
         wakers.extend(running.iter().filter_map(|request| request.cancel()));
         for waker in wakers {
             contain("a waker", || waker.wake(), self.engine);
         }
         drop(running);
-        while link.from_inbox().is_some() {} // a link cut as corrupt delivers nothing more
+        while link.next_in_inbox().is_some() {} // a link cut as corrupt delivers nothing more
         self.engine.links.lock().remove(&link.id);
         if let Some(reason) = link.gone_reason() {
             self.engine.run_gone_hooks(link, reason);
@@ -207,32 +225,53 @@ impl Dispatcher<'_> {
 
     // ---- waiting ------------------------------------------------------------------------------------------------
 
-    /// Holds the role of the only talking link for a moment and looks at its next word alone.
-    fn spin(&mut self) {
-        let [id] = self.active[..] else { return };
-        let Some(entry) = self.links.get(&id) else { return };
-        let Some(pipe) = entry.link.pipe() else { return };
+    /// Holds the role of the only talking link for a moment and looks at its next word alone. False: a waiting caller
+    /// has the role or wants it and reads for us, so spinning beside it would only take its core away.
+    fn spin(&mut self) -> bool {
+        let [id] = self.active[..] else { return true };
+        let Some(entry) = self.links.get(&id) else { return true };
+        let Some(pipe) = entry.link.pipe() else { return true };
         if entry.paused || entry.draining || pipe.queued() > 0 {
-            return;
+            return true;
         }
-        let Some(rx) = pipe.try_lead() else { return };
+        let Some(rx) = pipe.try_lead() else { return false };
         for _ in 0..HOLD_ROUNDS {
             if rx.has_more() || rx.is_wanted() || self.engine.bell.is_rung() {
                 break;
             }
             spin_loop();
         }
+        let is_wanted = rx.is_wanted();
         pipe.step_aside(rx);
+        !is_wanted
     }
 
-    /// Looks at the links that do not talk: they are announced, so their writers ring.
+    /// Looks, every now and then, at the links that do not talk: they are announced, so their writers ring. Those that
+    /// talk no more join them.
     fn look_at_quiet(&mut self) {
-        if self.links.len() == self.active.len() {
+        if self.links.len() <= 1 || self.engine.poller.is_none() {
             return;
         }
         let now = Instant::now();
-        if now.duration_since(self.looked) >= QUIET_LOOK {
-            self.looked = now;
+        if now.duration_since(self.looked) < QUIET_LOOK {
+            return;
+        }
+        self.looked = now;
+        let mut active = std::mem::take(&mut self.active);
+        active.retain(|id| {
+            let Some(entry) = self.links.get_mut(id) else { return false };
+            let talked = std::mem::take(&mut entry.talked);
+            let resumes = entry.paused && entry.link.queue_is_low();
+            let stays = talked || resumes || entry.draining || entry.link.has_inbox() || {
+                let quiet = entry.link.pipe().map(|pipe| pipe.dispatcher_may_sleep(!entry.paused));
+                // A violation is found again, and said, by the next turn.
+                !matches!(quiet, Some(Ok(true)))
+            };
+            entry.active = stays;
+            stays
+        });
+        self.active = active;
+        if self.links.len() > self.active.len() {
             self.poll(Some(Duration::ZERO));
         }
     }
@@ -257,17 +296,19 @@ impl Dispatcher<'_> {
     fn rung(&mut self, id: u32) {
         self.activate(id);
         let Some(entry) = self.links.get_mut(&id) else { return };
-        let received = entry.link.counters.messages_received.load(Ordering::Relaxed);
-        let moved = entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
-        if received != entry.received || moved {
-            entry.received = received;
+        // It rings for what it wrote and, as often as we wrote, for the room that it made.
+        let counters = &entry.link.counters;
+        let messages = [&counters.messages_received, &counters.messages_sent].map(|count| count.load(Ordering::Relaxed));
+        let moves = entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
+        if messages != entry.messages || moves {
+            entry.messages = messages;
             entry.rings = 0;
             return;
         }
         entry.rings += 1;
         if entry.rings > RINGS_FOR_NOTHING {
             let link = entry.link.clone();
-            link.violation(format_args!("it rang {RINGS_FOR_NOTHING} times without a message"));
+            link.violation(format_args!("it rang {RINGS_FOR_NOTHING} times for nothing"));
         }
     }
 
@@ -282,10 +323,13 @@ impl Dispatcher<'_> {
         for id in self.active.clone() {
             let Some(entry) = self.links.get(&id) else { continue };
             let link = entry.link.clone();
-            let may_read = !entry.paused && !entry.draining && !self.retry;
+            let paused = entry.paused && !entry.draining;
+            let may_read = !paused && !entry.draining && !self.retry;
             let Some(pipe) = link.pipe() else { continue };
             match pipe.dispatcher_may_sleep(may_read) {
-                Ok(true) if !link.has_inbox() => {}
+                Ok(true) if paused && link.queue_is_low() => return,
+                // What a paused link has sent waits until its queue has drained.
+                Ok(true) if paused || !link.has_inbox() => {}
                 Ok(_) => return,
                 Err(violation) => return link.violation(violation),
             }
@@ -350,18 +394,17 @@ impl Dispatcher<'_> {
                 return true;
             }
         };
-        let (queued, limit) = (pipe.queued(), pipe.queue_limit());
-        if entry.paused && queued < limit / 4 {
-            entry.paused = false;
-        } else if queued > limit / 2 && self.engine.is_main() {
-            entry.paused = true;
-        }
+        entry.paused = match entry.paused {
+            true => !link.queue_is_low(),
+            false => self.engine.is_main() && pipe.queued() > pipe.queue_limit() / 2,
+        };
+        link.set_paused(entry.paused);
         let (paused, draining) = (entry.paused && !entry.draining, entry.draining);
         let others = self.active.len() > 1;
         let since = others.then(Instant::now);
         let mut messages = 0;
         while !paused && messages < BUDGET_MESSAGES && !self.engine.is_stopping() {
-            if let Some(message) = link.from_inbox() {
+            if let Some(message) = link.next_in_inbox() {
                 self.dispatch(&link, &message);
             } else if !self.read_ahead(&link) {
                 if draining && !link.has_inbox() && self.is_drained(&link) {
@@ -382,6 +425,7 @@ impl Dispatcher<'_> {
             busy = true;
             if let Some(entry) = self.links.get_mut(&id) {
                 entry.rings = 0;
+                entry.talked = true;
             }
         }
         busy
@@ -390,7 +434,7 @@ impl Dispatcher<'_> {
     /// Whether nothing of a peer that is gone is left. A caller that leads reads it for us and passes the role on.
     fn is_drained(&mut self, link: &Arc<Link>) -> bool {
         let Some(pipe) = link.pipe() else { return true };
-        match pipe.try_lead() {
+        match pipe.lead_or_want() {
             None => false,
             Some(rx) => {
                 // What is still there after a read that found nothing is a message that cannot be completed.
@@ -414,6 +458,8 @@ impl Dispatcher<'_> {
         let mut read = 0;
         let mut direct = false;
         let mut violation = None;
+        // Perhaps only a part of a message.
+        let mut moved = rx.has_more();
         while read < READ_AHEAD {
             match pipe.read(&mut rx, &mut buffer) {
                 Ok(Read::Message) => {
@@ -429,6 +475,7 @@ impl Dispatcher<'_> {
                 Ok(Read::Nothing) => break,
                 Ok(Read::NoBudget) => {
                     self.retry = true;
+                    moved = false;
                     break;
                 }
                 Err(found) => {
@@ -440,6 +487,9 @@ impl Dispatcher<'_> {
         // Published before a callback, which may take long.
         pipe.publish_head(&mut rx);
         pipe.step_aside(rx);
+        if moved && let Some(entry) = self.links.get_mut(&link.id) {
+            entry.rings = 0;
+        }
         for waker in self.wakers.drain(..) {
             contain("a waker", || waker.wake(), self.engine);
         }
@@ -481,7 +531,7 @@ impl Dispatcher<'_> {
                 }
             }
             Action::Cancel { call } => {
-                let request = link.requests.lock().cancel(call);
+                let request = link.requests.lock().cancel(call).and_then(|request| request.upgrade());
                 if let Some(waker) = request.as_ref().and_then(|request| request.cancel()) {
                     contain("a waker", || waker.wake(), self.engine);
                 }
@@ -495,7 +545,7 @@ impl Dispatcher<'_> {
         if link.requests.lock().is_cancelled(call) {
             return None;
         }
-        let request = Request::new(link, call, envelope.frame, envelope.sender, envelope.caller_awake);
+        let request = Request::new(link, call, envelope.frame, envelope.caller_awake);
         let limit = self.engine.config.max_pending_calls as usize;
         if link.open_requests.load(Ordering::Relaxed) > limit {
             request.fail(&record(call::TOO_MANY_CALLS, &format!("{limit} calls are being answered already")));

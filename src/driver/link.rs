@@ -5,8 +5,8 @@ use super::{Command, Engine};
 use crate::dispatch::{self, Action, Calls, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self as machine, GoneReason, Output};
-use crate::pipe::{Pipe, Routed, SendError, SendMode, Violation, Waited, Waiter};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::pipe::{BUDGET_RETRY, Pipe, Routed, SendError, SendMode, Violation, Waited, Waiter};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::sys;
 use crate::wake::Bell;
 use crate::wire::{self, Envelope, IntoArgs, Kind};
@@ -14,7 +14,7 @@ use parking_lot::Condvar;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, Weak};
 use std::task::Waker;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -79,8 +79,8 @@ pub(crate) struct Process {
 pub(crate) struct Closable<T>(Mutex<Option<Arc<T>>>);
 
 impl<T> Closable<T> {
-    fn new(value: Option<T>) -> Self {
-        Self(Mutex::new(value.map(Arc::new)))
+    fn new(value: Option<Arc<T>>) -> Self {
+        Self(Mutex::new(value))
     }
 
     pub(crate) fn get(&self) -> Option<Arc<T>> {
@@ -119,7 +119,9 @@ pub(crate) struct Link {
     inbox: Mutex<Inbox>,
     /// `Inbox::bytes`, to be looked at without the lock.
     inbox_bytes: AtomicUsize,
-    pub(crate) requests: Mutex<Requests<Arc<Request>>>,
+    /// Main does not read on until the queue is low: whoever drains it that far says so to the dispatcher.
+    paused: AtomicBool,
+    pub(crate) requests: Mutex<Requests<Weak<Request>>>,
     /// Requests of the peer's that have no answer yet.
     pub(crate) open_requests: AtomicUsize,
     pub(crate) machine: Mutex<machine::Link>,
@@ -144,8 +146,8 @@ impl Link {
         engine: Arc<Engine>,
         id: u32,
         machine: machine::Link,
-        socket: OwnedFd,
-        doorbell: Option<sys::EventFd>,
+        socket: Arc<OwnedFd>,
+        doorbell: Option<Arc<sys::EventFd>>,
         served_by: Option<ThreadId>,
     ) -> Arc<Self> {
         let max_calls = engine.config.max_pending_calls as usize;
@@ -159,6 +161,7 @@ impl Link {
             calls: Mutex::new(Calls::new(max_calls)),
             inbox: Mutex::default(),
             inbox_bytes: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
             requests: Mutex::new(Requests::new()),
             open_requests: AtomicUsize::new(0),
             machine: Mutex::new(machine),
@@ -271,8 +274,9 @@ impl Link {
             Output::ShutSocket => self.engine.watch.forget(self),
             Output::DrainRing => self.engine.command(Command::Drain(self.clone())),
             Output::Gone(reason) => {
-                self.engine.watch.forget(self);
+                // Known before `forget` looks whether the process may still say why.
                 let _ = self.gone.set(reason);
+                self.engine.watch.forget(self);
                 self.lose();
                 self.engine.command(Command::Gone(self.clone()));
             }
@@ -321,14 +325,17 @@ impl Link {
 
     /// Closes the link: what was sent before is in the ring or waits in the queue, the Close message comes last.
     pub(crate) fn close(self: &Arc<Self>) {
-        if !self.is_lost()
-            && let Some(pipe) = self.pipe.get()
-        {
-            let mut message = Vec::with_capacity(wire::HEADER_LEN);
-            wire::begin(&envelope(Kind::Close, 0, ""), &mut message);
-            let _ = pipe.send(&mut message, SendMode { beyond_limit: true, quiet: false });
-        }
-        self.feed(|machine, now| machine.local_close(now));
+        // In one step with the machine: a peer that reads the message and ends at once must not be the reason.
+        self.feed(|machine, now| {
+            if !self.is_lost()
+                && let Some(pipe) = self.pipe.get()
+            {
+                let mut message = Vec::with_capacity(wire::HEADER_LEN);
+                wire::begin(&envelope(Kind::Close, 0, ""), &mut message);
+                let _ = pipe.send(&mut message, SendMode { beyond_limit: true, quiet: false });
+            }
+            machine.local_close(now);
+        });
     }
 
     // ---- sending ------------------------------------------------------------------------------------------------
@@ -376,7 +383,11 @@ impl Link {
     pub(crate) fn push(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
         let len = message.len() as u64;
         match self.pipe.get() {
-            Some(pipe) => pipe.send(message, mode).map_err(|error| self.not_sent(error))?,
+            Some(pipe) => {
+                let sent = pipe.send(message, mode);
+                self.resume_if_low(); // it may have drained the queue, also where it had no room
+                sent.map_err(|error| self.not_sent(error))?;
+            }
             None => self.push_early(message, mode)?,
         }
         count(&self.counters.messages_sent, 1);
@@ -411,13 +422,13 @@ impl Link {
     fn not_sent(&self, error: SendError) -> Error {
         let who = self.engine.peer_name(self.id);
         match error {
-            SendError::Gone => return self.disconnected(),
+            SendError::Gone => self.disconnected(),
             SendError::Corrupt(corrupt) => {
                 let text = corrupt.to_string();
                 if let Some(link) = self.engine.link(self.id) {
                     link.violation(&text);
                 }
-                return Error::new(ErrorKind::Protocol, format!("{who} broke the protocol: {text}"));
+                Error::new(ErrorKind::Protocol, format!("{who} broke the protocol: {text}"))
             }
             SendError::Full { queued, limit } => {
                 count(&self.counters.refused_full, 1);
@@ -464,15 +475,20 @@ impl Link {
     ) -> Result<()> {
         self.check_blocking("send_timeout")?;
         let until = Instant::now().checked_add(timeout);
+        let envelope = Envelope { frame, ..envelope(Kind::Send, 0, channel) };
         loop {
-            match self.send(frame, channel, args) {
-                Err(error) if error.kind() == ErrorKind::Full => {
-                    let below = self.engine.config.queue_limit;
-                    match self.wait_for_queue(below, until)? {
-                        true => continue,
-                        false => return Err(error),
-                    }
-                }
+            let len = Cell::new(0);
+            let payload = |out: &mut Vec<u8>, limits: &wire::Limits| {
+                wire::encode_args(args, out, limits)?;
+                len.set(out.len());
+                Ok(())
+            };
+            self.check_usable()?;
+            match self.send_with(&envelope, SendMode::default(), payload, || true) {
+                Err(error) if error.kind() == ErrorKind::Full => match self.wait_for_room(len.get(), until)? {
+                    true => continue,
+                    false => return Err(error),
+                },
                 result => return result,
             }
         }
@@ -505,6 +521,61 @@ impl Link {
         }
     }
 
+    // ---- main stops reading a renderer that does not read ------------------------------------------------------
+
+    /// Whether the queue has fallen far enough to read the renderer on.
+    pub(crate) fn queue_is_low(&self) -> bool {
+        self.pipe.get().is_none_or(|pipe| pipe.queued() <= pipe.queue_limit() / 4)
+    }
+
+    /// For the dispatcher, before it looks at the queue for the last time.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        if paused {
+            self.paused.store(true, Ordering::Relaxed);
+            // [pause/drain] pairs with the fence after which whoever drains comes to `resume_if_low`.
+            fence(Ordering::SeqCst);
+        } else if self.is_paused() {
+            self.paused.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// The calling thread may have drained the queue: then no ring of the renderer's comes, whose messages were published
+    /// long ago.
+    #[inline]
+    fn resume_if_low(&self) {
+        if self.is_paused() && self.queue_is_low() && self.paused.swap(false, Ordering::AcqRel) {
+            self.engine.ring();
+        }
+    }
+
+    /// Waits until the queue takes `len` bytes more; false: the time is over.
+    fn wait_for_room(self: &Arc<Self>, len: usize, until: Option<Instant>) -> Result<bool> {
+        let budget = &self.engine.budget;
+        let mut fits = || budget.used().saturating_add(len) <= budget.limit();
+        if !self.wait_for_queue(self.engine.config.queue_limit, until)? {
+            return Ok(false);
+        }
+        // Nobody rings when another link has given back what this one needs: look again soon.
+        while !fits() {
+            let soon = Instant::now() + BUDGET_RETRY;
+            let at = until.map_or(soon, |until| until.min(soon));
+            match self.wait(&mut fits, Some(at)) {
+                Waited::TimedOut if until == Some(at) => return Ok(fits()),
+                Waited::TimedOut | Waited::Done => {}
+                Waited::Gone => return Err(self.disconnected()),
+                Waited::Violation(violation) => {
+                    self.violation(&violation);
+                    return Err(self.disconnected());
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Waits until fewer than `below` bytes wait; false: the time is over.
     pub(crate) fn wait_for_queue(self: &Arc<Self>, below: usize, until: Option<Instant>) -> Result<bool> {
         {
@@ -519,11 +590,7 @@ impl Link {
         }
         let Some(pipe) = self.pipe.get() else { return Err(self.disconnected()) };
         pipe.begin_to_wait_for_room();
-        let budget = &self.engine.budget;
-        let waited = self.wait(
-            &mut || pipe.queued() < below && (below == 1 || budget.used() < budget.limit()),
-            until,
-        );
+        let waited = self.wait(&mut || pipe.queued() < below, until);
         pipe.end_to_wait_for_room();
         match waited {
             Waited::Done => Ok(true),
@@ -538,6 +605,7 @@ impl Link {
 
     /// Refuses a wait on the thread that would have to serve what is waited for.
     pub(crate) fn check_blocking(&self, what: &str) -> Result<()> {
+        self.engine.check_fork()?; // the copy has no mapping to wait on
         let this = std::thread::current().id();
         let on_mains_dispatcher = self.engine.is_main() && self.engine.is_dispatcher(this);
         if !on_mains_dispatcher && self.served_by != Some(this) {
@@ -549,6 +617,19 @@ impl Link {
                 "{what} would block main's dispatcher, the thread that has to serve the other end; use an async handler, \
                  or another thread"
             ),
+        ))
+    }
+
+    /// Refuses an await that blocks the thread that has to serve or to read the answer: nobody would wake it.
+    pub(crate) fn check_await(&self) -> Result<()> {
+        self.check_blocking("await")?;
+        if !self.engine.is_dispatcher(std::thread::current().id()) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::WouldDeadlock,
+            "await would block the renderer's dispatcher, the thread that has to read the answer; in a listener use \
+             wait(), which reads on, or await on another thread",
         ))
     }
 
@@ -631,6 +712,7 @@ impl Link {
         payload: impl FnOnce(&mut Vec<u8>, &wire::Limits) -> Result<(), wire::ValueError>,
         is_wanted: impl FnOnce() -> bool,
     ) -> Result<()> {
+        self.engine.check_fork()?;
         let mode = SendMode { quiet, beyond_limit: false };
         match self.send_with(&envelope(kind, id, ""), mode, payload, is_wanted) {
             Err(error) if error.kind() == ErrorKind::Full => {
@@ -675,13 +757,13 @@ impl Link {
                 if let Action::Cancel { call } = action {
                     self.requests.lock().cancel_unstarted(call);
                 }
-                self.to_inbox(std::mem::take(message));
+                self.keep_for_dispatcher(std::mem::take(message));
                 Routed::Moved
             }
         }
     }
 
-    fn to_inbox(&self, message: Vec<u8>) {
+    fn keep_for_dispatcher(&self, message: Vec<u8>) {
         let bytes = message.len();
         self.engine.budget.force(bytes);
         let mut inbox = self.inbox.lock();
@@ -691,7 +773,7 @@ impl Link {
     }
 
     /// The next message that was read for the dispatcher.
-    pub(crate) fn from_inbox(&self) -> Option<Vec<u8>> {
+    pub(crate) fn next_in_inbox(&self) -> Option<Vec<u8>> {
         if self.inbox_bytes.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -772,6 +854,7 @@ struct LinkWaiter<'a> {
 
 impl Waiter for LinkWaiter<'_> {
     fn is_done(&mut self) -> bool {
+        self.link.resume_if_low();
         (self.is_done)()
     }
 

@@ -72,13 +72,24 @@ pub struct ErrorReport {
     pub error: Error,
 }
 
+impl ErrorReport {
+    fn to_stderr(&self) {
+        let renderer = self.renderer.map(|id| format!(" renderer {id}")).unwrap_or_default();
+        let channel = self.channel.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
+        eprintln!("ringmain:{renderer}{channel}: {}", self.error);
+    }
+}
+
+/// Something to be run on the dispatcher.
+type Job = Box<dyn FnOnce(&Arc<Engine>) + Send>;
+
 /// What other threads ask of the dispatcher.
 pub(crate) enum Command {
     Opened(Arc<Link>),
     Drain(Arc<Link>),
     Gone(Arc<Link>),
     /// Something of the user's to be run there.
-    Run(Box<dyn FnOnce(&Arc<Engine>) + Send>),
+    Run(Job),
 }
 
 /// Hooks, and what happened before the first of them was there.
@@ -213,17 +224,18 @@ impl Engine {
             sys::spawn_thread(name, run).map_err(|error| Error::system(format!("cannot start thread {name}"), error))
         };
         let (engine, other) = (self.clone(), measure.clone());
-        threads.running += 1;
-        threads.handles.push(start(
+        let watch = start(
             "ringmain-watch",
             Box::new(move || {
                 other.second();
                 engine.watch.run(&engine);
                 engine.thread_ended();
             }),
-        )?);
-        let engine = self.clone();
+        )?;
+        // Counted once it is there: whoever shuts down waits for those that were counted.
+        threads.handles.push(watch);
         threads.running += 1;
+        let engine = self.clone();
         let dispatcher = start(
             "ringmain-disp",
             Box::new(move || {
@@ -239,9 +251,13 @@ impl Engine {
             }),
         );
         match dispatcher {
-            Ok(handle) => threads.handles.push(handle),
+            Ok(handle) => {
+                // It says so itself too; here, because `attach` may ask before it has begun to run.
+                let _ = self.dispatcher.set(handle.thread().id());
+                threads.handles.push(handle);
+                threads.running += 1;
+            }
             Err(error) => {
-                threads.running -= 1;
                 self.watch.stop();
                 return Err(error);
             }
@@ -426,28 +442,24 @@ impl Engine {
     #[cold]
     pub(crate) fn report(&self, renderer: Option<u32>, channel: Option<&str>, error: Error) {
         let report = ErrorReport { renderer, channel: channel.map(str::to_string), error };
-        if !self.is_dispatcher(std::thread::current().id()) && !self.is_stopping() {
-            self.on_dispatcher(move |engine| engine.report_here(&report));
-        } else {
+        if self.is_dispatcher(std::thread::current().id()) {
             self.report_here(&report);
+        } else if self.is_stopping() {
+            report.to_stderr(); // a lock may be held here, and the dispatcher hears no more
+        } else {
+            self.on_dispatcher(move |engine| engine.report_here(&report));
         }
     }
 
     fn report_here(&self, report: &ErrorReport) {
         let hook = self.hooks.lock().error.clone();
-        let ErrorReport { renderer, channel, error } = report;
-        let line = || {
-            let renderer = renderer.map(|id| format!(" renderer {id}")).unwrap_or_default();
-            let channel = channel.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
-            eprintln!("ringmain:{renderer}{channel}: {error}");
-        };
         match hook {
-            None => line(),
+            None => report.to_stderr(),
             // A hook that panics must not report itself for ever.
             Some(hook) => {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(report))) {
                     let text = panic_text(payload);
-                    line();
+                    report.to_stderr();
                     eprintln!("ringmain: the on_error hook panicked: {text}");
                 }
             }

@@ -54,7 +54,14 @@ impl Watch {
         if let Some(region) = region {
             self.regions.lock().insert(link.id, region);
         }
-        self.links.lock().insert(link.id, link.clone());
+        {
+            let mut links = self.links.lock();
+            // Set before the links are drained for the last time: one that came later would be watched by nobody.
+            if self.stopping.load(Ordering::Acquire) {
+                return Err(io::Error::other("this end was shut down"));
+            }
+            links.insert(link.id, link.clone());
+        }
         let add = || {
             if let Some(socket) = link.socket.get() {
                 self.poller.add(&*socket, SOCKET | id, sys::Interest::READ)?;
@@ -66,15 +73,21 @@ impl Watch {
         };
         let added = add();
         if added.is_err() {
-            self.forget(link);
-            self.forget_process(link);
+            self.remove(link);
         }
         // A deadline began with the link.
         self.look_at_deadlines();
         added
     }
 
-    /// The socket is of no use any more; the process is watched until it is reaped.
+    /// The link did not come to be.
+    pub(crate) fn remove(&self, link: &Arc<Link>) {
+        self.forget(link);
+        self.forget_process(link);
+    }
+
+    /// The socket is of no use any more; the link is kept until it is gone, which its deadline may have to say, and its
+    /// process until it is reaped.
     pub(crate) fn forget(&self, link: &Arc<Link>) {
         if let Some(socket) = link.socket.take() {
             // Removed before it is closed: the peer may hold a copy. Shut, so that the peer sees the end even then.
@@ -82,14 +95,10 @@ impl Watch {
             sys::shut_socket(&*socket);
         }
         self.regions.lock().remove(&link.id);
-        if !self.awaits_exit(link) {
+        let to_be_reaped = link.is_child() && link.pidfd.get().is_some();
+        if link.gone_reason().is_some() && !to_be_reaped {
             self.forget_process(link);
         }
-    }
-
-    /// Whether the process is still to be reaped, or may yet say why its link ended.
-    fn awaits_exit(&self, link: &Link) -> bool {
-        link.pidfd.get().is_some() && (link.is_child() || link.gone_reason().is_none())
     }
 
     fn forget_process(&self, link: &Arc<Link>) {
@@ -105,6 +114,10 @@ impl Watch {
 
     pub(crate) fn add_listener(&self, listening: &Arc<Listening>) -> io::Result<()> {
         let mut listeners = self.listeners.lock();
+        // Set before the listeners are closed: one that came later would be closed by nobody.
+        if self.deaf.load(Ordering::Acquire) {
+            return Err(io::Error::other("this end was shut down"));
+        }
         let token = LISTENER | listeners.len() as u64;
         self.poller.add(listening.socket(), token, sys::Interest::READ)?;
         listeners.push(listening.clone());
@@ -179,8 +192,7 @@ impl Watch {
                 // A child that has ended is reaped; one that lives on is left to the program.
                 let _ = sys::pidfd_reap(&*pidfd);
             }
-            self.forget(&link);
-            self.forget_process(&link);
+            self.remove(&link);
         }
         self.regions.lock().clear();
     }

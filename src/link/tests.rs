@@ -546,10 +546,23 @@ fn the_end_waits_until_the_ring_is_drained() {
     link.process_ended(now, Exit::Exited(Some(3)));
     assert_eq!(brief(&outputs(&mut link)), "PeerLost ShutSocket DrainRing");
     link.hung_up(now);
-    link.peer_close(now);
     assert_eq!(link.poll_output(), None);
     link.drained(now);
     assert_eq!(outputs(&mut link), [Output::Gone(GoneReason::Exited { code: Some(3) })], "the first reason");
+}
+
+#[test]
+fn a_close_that_is_read_after_its_process_has_ended_is_the_reason_all_the_same() {
+    let now = Instant::now();
+    for exit in [Exit::Exited(Some(0)), Exit::Exited(None), Exit::Killed(9)] {
+        let mut link = open(Side::Main, true, now);
+        link.process_ended(now, exit);
+        assert_eq!(brief(&outputs(&mut link)), "PeerLost ShutSocket DrainRing");
+        link.peer_close(now);
+        assert_eq!(link.poll_output(), None);
+        link.drained(now);
+        assert_eq!(outputs(&mut link), [Output::Gone(GoneReason::Closed)]);
+    }
 }
 
 #[test]

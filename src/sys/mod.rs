@@ -8,7 +8,7 @@
 //! | memory | `create_sealed_memory`, `check_sealed`, `Mapping`, `ForkGuard`, `dont_fork`; for named memory `shm_allocate`, `shm_unlink`, `list_shm` |
 //! | futex | `futex_wait`, `futex_wake`, `WaitTwo` |
 //! | poll | `EventFd`, `Poller`, `wait_readable` |
-//! | socket | `socket_pair`, `listen_at`, `accept`, `connect_at`, `unlink_socket`; `send_message`, `receive_message`, `peek`, `receive_nothing`; `ring_socket`, `drain_socket`; `peer_credentials`, `peer_pidfd`, `is_unix_seqpacket` |
+//! | socket | `socket_pair`, `check_socket_path`, `listen_at`, `accept`, `connect_at`, `unlink_socket`; `send_message`, `receive_message`, `peek`, `receive_nothing`; `shut_socket`, `peer_credentials`, `peer_pidfd`, `is_unix_seqpacket` |
 //! | process | `pidfd_open`, `pidfd_reap`, `pidfd_kill`, `pidfd_ended`, `process_start_time`, `spawn_with_fd`, `claim_fd` |
 //! | thread | `spawn_thread`, `allowed_cpus` |
 //! | files | `runtime_dir`, `ensure_private_dir`, `LockFile` |
@@ -59,6 +59,7 @@ pub(crate) struct Interest {
 impl Interest {
     pub(crate) const READ: Self = Self { read: true, edge: false };
     pub(crate) const READ_EDGE: Self = Self { read: true, edge: true };
+    #[cfg(test)]
     pub(crate) const HANGUP: Self = Self { read: false, edge: false };
 }
 
@@ -83,8 +84,8 @@ pub(crate) struct Received {
     pub(crate) len: usize,
     /// Never more than were asked for; what came beyond them has been closed.
     pub(crate) fds: Vec<OwnedFd>,
-    /// The message was longer than the buffer or carried more descriptors than were asked for, or
-    /// our own table of descriptors is full: what is here is not what was sent.
+    /// The message was longer than the buffer or carried more descriptors than were asked for: what
+    /// is here is not what was sent.
     pub(crate) truncated: bool,
     pub(crate) eof: bool,
 }

@@ -49,6 +49,12 @@ mod sealed {
 ///
 /// Encoding appends to one buffer, which grows as needed; nothing else is allocated, except for float map keys and
 /// serde_json's `RawValue` and arbitrary-precision numbers. An error allocates its text.
+///
+/// A value alone is no list; the compiler says so and shows the tuple:
+///
+/// ```compile_fail,E0277
+/// let args = ringmain::Args::new("hello"); // not ("hello",)
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a list of arguments",
     label = "expected a tuple, an array, a slice, a `Vec` or `Args`",
@@ -260,6 +266,7 @@ impl Args {
     }
 
     /// Copies the list out of a message whose structure and limits have been checked, and validates its text.
+    #[cfg(test)]
     pub(crate) fn from_payload(payload: &[u8]) -> Result<Self> {
         Self::of_list(payload).map_err(|error| error.within(ROOT))
     }
@@ -314,6 +321,7 @@ impl Args {
     }
 
     /// The list as it travels.
+    #[cfg(test)]
     pub(crate) fn as_payload(&self) -> &[u8] {
         &self.list
     }

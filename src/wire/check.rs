@@ -60,7 +60,10 @@ pub(super) fn path_of_fault(bytes: &[u8], bounds: &Bounds) -> String {
     let mut path = String::new();
     for step in trail.iter().skip(1) {
         match step {
-            Step { map: true, key: Some(key), .. } => push_key(&mut path, &String::from_utf8_lossy(key)),
+            // A key may be as long as the message; `push_key` shows less than this of it.
+            Step { map: true, key: Some(key), .. } => {
+                push_key(&mut path, &String::from_utf8_lossy(&key[..key.len().min(256)]));
+            }
             Step { map: false, begun: 1.., .. } => path.push_str(&format!("[{}]", step.begun - 1)),
             _ => {}
         }
@@ -68,11 +71,11 @@ pub(super) fn path_of_fault(bytes: &[u8], bounds: &Bounds) -> String {
     path
 }
 
-/// Why bytes are not a message.
+/// Why bytes are not a message. Small: it is returned by what reads every single value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     Truncated,
-    Short { what: &'static str, needs: u64, left: usize },
+    Short { what: What, count: u32, left: usize },
     Foreign(u8),
     NotFinite(f64),
     Utf8(usize),
@@ -84,11 +87,25 @@ pub(super) enum Fault {
     NotAList(u8),
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(super) enum What {
+    Text,
+    Array,
+    Map,
+}
+
+const _: () = assert!(size_of::<Fault>() <= 16);
+
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Truncated => f.write_str("the message ends in the middle of a value"),
-            Self::Short { what, needs, left } => {
+            Self::Short { what, count, left } => {
+                let (what, needs) = match what {
+                    What::Text => ("text", u64::from(count)),
+                    What::Array => ("an array", u64::from(count)),
+                    What::Map => ("a map", u64::from(count) * 2),
+                };
                 write!(f, "{what} that needs {needs} bytes or more, of which {left} are there")
             }
             Self::Foreign(byte) => write!(f, "{} is not JSON", kind(byte)),
@@ -131,12 +148,12 @@ pub(super) enum Head {
     /// Finite.
     F64(f64),
     /// Followed by as many bytes, which need not be there.
-    Str(usize),
+    Str(u32),
     Array(u32),
     Map(u32),
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn head(input: &mut &[u8]) -> Result<Head, Fault> {
     use Marker::*;
     let (&first, rest) = input.split_first().ok_or(Fault::Truncated)?;
@@ -163,7 +180,7 @@ pub(super) fn head(input: &mut &[u8]) -> Result<Head, Fault> {
         F64 => finite(f64::from_be_bytes(bytes(input)?))?,
         Str8 => Head::Str(u8::from_be_bytes(bytes(input)?).into()),
         Str16 => Head::Str(u16::from_be_bytes(bytes(input)?).into()),
-        Str32 => Head::Str(u32::from_be_bytes(bytes(input)?) as usize),
+        Str32 => Head::Str(u32::from_be_bytes(bytes(input)?)),
         Array16 => Head::Array(u16::from_be_bytes(bytes(input)?).into()),
         Array32 => Head::Array(u32::from_be_bytes(bytes(input)?)),
         Map16 => Head::Map(u16::from_be_bytes(bytes(input)?).into()),
@@ -188,9 +205,9 @@ fn finite(value: f64) -> Result<Head, Fault> {
 
 /// The `len` bytes of a string whose head has been read.
 #[inline]
-pub(super) fn text<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8], Fault> {
-    let (text, rest) =
-        input.split_at_checked(len).ok_or(Fault::Short { what: "text", needs: len as u64, left: input.len() })?;
+pub(super) fn text<'a>(input: &mut &'a [u8], len: u32) -> Result<&'a [u8], Fault> {
+    let fault = Fault::Short { what: What::Text, count: len, left: input.len() };
+    let (text, rest) = input.split_at_checked(len as usize).ok_or(fault)?;
     *input = rest;
     Ok(text)
 }
@@ -219,6 +236,24 @@ pub(super) struct Scan {
     pub(super) depth: u32,
 }
 
+/// Bytes of each value of which nothing but its length needs to be looked at, by its first byte; 0 for all others.
+const PLAIN: [u8; 256] = {
+    let mut widths = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        widths[byte] = match Marker::from_u8(byte as u8) {
+            Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => 1,
+            Marker::U8 | Marker::I8 => 2,
+            Marker::U16 | Marker::I16 => 3,
+            Marker::U32 | Marker::I32 => 5,
+            Marker::U64 | Marker::I64 => 9,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    widths
+};
+
 /// Scans the first value of `bytes`, of which more may follow.
 pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &mut T) -> Result<Scan, Fault> {
     let mut input = bytes;
@@ -244,6 +279,11 @@ pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &m
             return Err(Fault::Values(bounds.values));
         }
         values += 1;
+        let plain = input.first().map_or(0, |first| PLAIN[usize::from(*first)]);
+        if plain != 0 {
+            input = input.get(usize::from(plain)..).ok_or(Fault::Truncated)?;
+            continue;
+        }
         let (count, map) = match head(&mut input)? {
             Head::Nil | Head::Bool(_) | Head::U64(_) | Head::I64(_) | Head::F64(_) => continue,
             Head::Str(len) => {
@@ -273,12 +313,11 @@ pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &m
 /// Whether `count` elements or entries can follow: each takes at least a byte, or two.
 #[inline]
 pub(super) fn fits(count: u32, map: bool, input: &[u8]) -> Result<(), Fault> {
-    let needs = u64::from(count) << u32::from(map);
-    if needs <= input.len() as u64 {
+    if u64::from(count) << u32::from(map) <= input.len() as u64 {
         return Ok(());
     }
-    let what = if map { "a map" } else { "an array" };
-    Err(Fault::Short { what, needs, left: input.len() })
+    let what = if map { What::Map } else { What::Array };
+    Err(Fault::Short { what, count, left: input.len() })
 }
 
 #[inline]
@@ -302,7 +341,7 @@ struct Stack {
     len: usize,
 }
 
-const NEAR: usize = 16;
+const NEAR: usize = 8;
 
 impl Stack {
     #[inline]

@@ -71,7 +71,7 @@ impl<'a, 'de> Source<'a, 'de> {
     }
 
     #[inline]
-    fn text(&mut self, len: usize) -> Result<&'de str> {
+    fn text(&mut self, len: u32) -> Result<&'de str> {
         utf8(check::text(self.input, len).map_err(malformed)?)
     }
 

@@ -1,6 +1,6 @@
 //! Bytes to messages and back: the envelope, MessagePack that is JSON, and the limits that hold for both.
 //!
-//! Pure: no threads, no clocks, no I/O. What a peer wrote goes through [`envelope::split`] and [`check`] first; what is
+//! Pure: no threads, no clocks, no I/O. What a peer wrote goes through [`envelope::split`] and [`check()`] first; what is
 //! decoded afterwards can be of the wrong type but no longer malformed, except for UTF-8, which whoever reads or skips a
 //! string validates.
 #![forbid(unsafe_code)]
@@ -118,7 +118,7 @@ impl ValueError {
         self.0.cause == Cause::TooLarge
     }
 
-    /// The bytes are not what [`check`] lets through, or not UTF-8: the peer's fault, whatever type was asked for.
+    /// The bytes are not what [`check()`] lets through, or not UTF-8: the peer's fault, whatever type was asked for.
     pub(crate) fn is_malformed(&self) -> bool {
         self.0.cause == Cause::Malformed
     }

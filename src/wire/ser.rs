@@ -600,7 +600,7 @@ impl ser::SerializeMap for Level<'_, '_> {
 /// The text at the start of `bytes`, if it is one.
 fn written_text(mut bytes: &[u8]) -> Option<&str> {
     let Ok(Head::Str(len)) = check::head(&mut bytes) else { return None };
-    std::str::from_utf8(bytes.get(..len)?).ok()
+    std::str::from_utf8(bytes.get(..len as usize)?).ok()
 }
 
 /// A struct, or one of the two by which serde_json's own types make themselves known.

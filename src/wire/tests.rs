@@ -45,7 +45,8 @@ fn same(a: &Value, b: &Value) -> bool {
 
 /// With serde_json's `arbitrary_precision` an f32 keeps its own digits, as text.
 fn arbitrary_precision() -> bool {
-    serde_json::from_str::<Value>("1.10").unwrap().to_string() == "1.10"
+    let text = serde_json::from_str::<Value>("1.10").unwrap().to_string();
+    text == "1.10"
 }
 
 /// The oracle: what travels is `to_value(x)`, and is read as `from_value` reads it.
@@ -332,7 +333,6 @@ fn types_of_the_standard_library_travel_as_in_serde_json() {
     trip(std::cmp::Reverse(1));
     trip(std::sync::Mutex::new(1).into_inner().unwrap());
     trip(std::collections::VecDeque::from([1, 2]));
-    trip(std::ffi::CString::new("x").map(|_| ()).unwrap());
 }
 
 #[test]
@@ -547,10 +547,8 @@ fn visitors_that_skip_fail_or_look_away_find_the_next_value_in_its_place() {
         reads_alike::<(Untouched, Value, Untouched)>(&json);
     }
     reads_alike::<Untouched>(&bad);
-    assert_eq!(Args::new((1, point, 3)).unwrap().parse::<(NoData, NoData, u8)>().unwrap().2, 3);
+    assert_eq!(Args::new((1, point, 3)).unwrap().parse::<(Untouched, Untouched, u8)>().unwrap().2, 3);
 }
-
-type NoData = std::marker::PhantomData<fn() -> Untouched>;
 
 struct Bytes(&'static [u8]);
 
@@ -892,6 +890,47 @@ fn every_refusal_of_the_check_names_path_and_numbers() {
 }
 
 #[test]
+fn a_length_beyond_the_message_is_refused_before_the_first_element() {
+    // A visitor that goes on past errors would do so four thousand million times.
+    for head in [0xdd, 0xdf] {
+        let bytes = [head, 0xff, 0xff, 0xff, 0xff, 0xa1, b'a', 0xc1];
+        assert!(decode_value::<LossyList>(&bytes).is_err());
+        assert!(decode_value::<LossyMap>(&bytes).is_err());
+        assert!(decode_value::<IgnoredAny>(&bytes).unwrap_err().is_malformed());
+        assert!(decode_value::<Vec<Untouched>>(&bytes).is_err());
+    }
+}
+
+/// What serde_json's `RawValue` is with the feature `raw_value`.
+#[derive(Debug, PartialEq)]
+struct Raw(String);
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Raw;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("any JSON")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+                assert_eq!(map.next_key::<String>()?.as_deref(), Some(RAW_VALUE_TOKEN));
+                map.next_value().map(Raw)
+            }
+        }
+        deserializer.deserialize_newtype_struct(RAW_VALUE_TOKEN, Text)
+    }
+}
+
+#[test]
+fn a_raw_value_is_read_as_the_json_text() {
+    let list = encoded(&json!([1, {"a": [true, "ü"]}, null]));
+    let raw = [r#"1"#, r#"{"a":[true,"ü"]}"#, "null"].map(|text| Raw(text.to_owned()));
+    assert_eq!(decode_value::<Vec<Raw>>(&list).unwrap(), raw);
+    assert_eq!(decode_args::<(Raw, Raw)>(&list).unwrap().1, raw[1]);
+}
+
+#[test]
 fn text_that_is_not_utf8_is_found_wherever_it_is_skipped_or_read() {
     let bad = [0x92, 0x01, 0x82, 0xa1, b'x', 0x01, 0xa1, b'n', 0xa1, 0xff];
     for error in [
@@ -1049,7 +1088,7 @@ fn argument_lists_are_tuples_arrays_slices_vecs_and_args() {
 #[test]
 fn surplus_arguments_are_skipped_and_missing_ones_are_null() {
     let list = encoded(&json!([1, "two", {"three": [3]}]));
-    assert_eq!(decode_args::<()>(&list).unwrap(), ());
+    decode_args::<()>(&list).unwrap();
     assert_eq!(decode_args::<(u8,)>(&list).unwrap(), (1,));
     assert_eq!(decode_args::<(u8, String)>(&list).unwrap(), (1, "two".into()));
     let (_, _, third, fourth, fifth, ()) = decode_args::<(u8, String, Value, Option<u8>, Value, ())>(&list).unwrap();

@@ -2,11 +2,15 @@
 //! are bounded.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod process;
+
+pub(crate) use process::*;
 use ringmain::{Backing, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
 use std::ops::Deref;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 /// No wait of a test is longer: far more than anything takes, so that only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -108,5 +112,61 @@ pub(crate) fn bounded<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + 
             Err(payload) => std::panic::resume_unwind(payload),
             Ok(()) => unreachable!("it sends before it ends"),
         },
+    }
+}
+
+/// A main and a renderer in this process.
+pub(crate) fn pair() -> (IpcMain, IpcRenderer) {
+    pair_of(builder())
+}
+
+/// A main with these options and a renderer in this process, which takes them over.
+pub(crate) fn pair_of(builder: IpcMainBuilder) -> (IpcMain, IpcRenderer) {
+    let ipc_main = builder.build().expect("a main");
+    let ipc_renderer = ipc_main.attach().expect("a renderer");
+    (ipc_main, ipc_renderer)
+}
+
+/// Holds up whoever comes to it until it is opened; it never closes again. A listener that waits here is a process that
+/// does not read.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<GateState>, Condvar)>);
+
+#[derive(Default)]
+struct GateState {
+    is_open: bool,
+    arrived: usize,
+}
+
+impl Gate {
+    pub(crate) fn wait(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        state.arrived += 1;
+        changed.notify_all();
+        let (state, _) = changed.wait_timeout_while(state, PATIENCE, |state| !state.is_open).unwrap();
+        assert!(state.is_open, "nobody opened the gate within {PATIENCE:?}");
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.0.lock().unwrap().is_open = true;
+        self.0.1.notify_all();
+    }
+
+    /// Waits until somebody has come to it.
+    pub(crate) fn reached(&self) {
+        let (state, changed) = &*self.0;
+        let (state, _) =
+            changed.wait_timeout_while(state.lock().unwrap(), PATIENCE, |state| state.arrived == 0).unwrap();
+        assert!(state.arrived > 0, "nobody came to the gate within {PATIENCE:?}");
+    }
+}
+
+/// Looks until it holds what another thread makes true; for counters, which nobody announces.
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what} did not come true within {PATIENCE:?}");
+        std::thread::yield_now();
     }
 }

@@ -82,8 +82,8 @@ mod test {
             let Ok(poller) = Poller::new() else { return 3 };
             let Ok(memory) = create_sealed_memory("low", 4096) else { return 4 };
             let Ok(pidfd) = pidfd_open(std::process::id()) else { return 5 };
-            let (event, poller) = (event.into_owned(), poller.as_fd().as_raw_fd());
-            let all = [a.as_raw_fd(), b.as_raw_fd(), event.as_raw_fd(), poller];
+            let (event, poller) = (event.as_fd().as_raw_fd(), poller.as_fd().as_raw_fd());
+            let all = [a.as_raw_fd(), b.as_raw_fd(), event, poller];
             let low = all.iter().chain(&[memory.as_raw_fd(), pidfd.as_raw_fd()]).any(|&fd| fd < 3);
             // 0 to 2 are free, so what is passed would arrive there.
             if send_message(&a, b"x", &[memory.as_fd()]).is_err() {

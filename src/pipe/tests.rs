@@ -1,0 +1,392 @@
+use super::*;
+use crate::ring::max_record;
+use crate::wake::{DEFAULT_WAKE_COST_NS, Wait};
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc;
+use std::thread;
+
+const LONG: Duration = Duration::from_secs(30);
+
+struct Ends {
+    main: Arc<Pipe>,
+    renderer: Arc<Pipe>,
+    budget: Arc<Budget>,
+    region: Arc<Region>,
+    layout: Layout,
+}
+
+/// Both ends of a pipe in this process; both dispatchers sleep in futexes.
+fn pipe(ring_bytes: usize, queue_limit: usize, max_message: usize, process_limit: usize) -> Ends {
+    let layout = Layout::new(ring_bytes, 3);
+    let region = Region::in_process(layout.region);
+    let budget = Budget::new(process_limit);
+    let end = |is_main| {
+        Arc::new(
+            Pipe::new(Parts {
+                region: region.clone(),
+                layout,
+                is_main,
+                dispatcher_form: 0,
+                peer_event: None,
+                dispatcher: Bell::new(),
+                sleep: Sleep::probe(),
+                budget: budget.clone(),
+                queue_limit,
+                max_message,
+            })
+            .unwrap(),
+        )
+    };
+    Ends { main: end(true), renderer: end(false), budget, region, layout }
+}
+
+fn small() -> Ends {
+    pipe(1024, 16 << 20, 1 << 20, 64 << 20)
+}
+
+fn message(number: usize, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (number * 31 + at) as u8).collect()
+}
+
+fn send(pipe: &Pipe, bytes: &[u8]) -> Result<(), SendError> {
+    pipe.send(&mut bytes.to_vec(), SendMode::default())
+}
+
+/// Reads what is there, as a dispatcher does.
+fn read_all(pipe: &Pipe) -> Result<Vec<Vec<u8>>, Violation> {
+    let mut read = Vec::new();
+    let mut buffer = Vec::new();
+    let mut rx = pipe.try_lead().expect("the role is free");
+    let end = loop {
+        match pipe.read(&mut rx, &mut buffer) {
+            Ok(Read::Message) => read.push(buffer.clone()),
+            Ok(Read::Nothing | Read::NoBudget) => break Ok(()),
+            Err(violation) => break Err(violation),
+        }
+    };
+    pipe.step_aside(rx);
+    end.map(|()| read)
+}
+
+fn spin() -> Spin {
+    Spin::new(Wait::Adaptive, Arc::new(AtomicU32::new(DEFAULT_WAKE_COST_NS)))
+}
+
+#[test]
+fn messages_of_every_length_around_the_boundaries_arrive_in_order() {
+    let Ends { main, renderer, budget, layout, .. } = small();
+    let ring = layout.to_main.words * 8;
+    let around = |boundary: usize| boundary.saturating_sub(9)..boundary + 10;
+    let lengths: Vec<usize> = [0, ring / 4, ring / 2, max_record(layout.to_main.words), ring, 4 * ring, 64 * 1024]
+        .into_iter()
+        .flat_map(around)
+        .collect();
+    for (number, len) in lengths.iter().enumerate() {
+        send(&main, &message(number, *len)).unwrap();
+        let mut got = Vec::new();
+        // Writer and reader take turns, as two processes would.
+        for _ in 0..100_000 {
+            got.extend(read_all(&renderer).unwrap());
+            if !got.is_empty() {
+                break;
+            }
+            main.drain_queue().unwrap();
+        }
+        assert!(got == [message(number, *len)], "{len} bytes");
+    }
+    assert_eq!(main.queued(), 0);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_queue_refuses_what_comes_when_its_limit_waits_and_an_empty_one_takes_any_message() {
+    let Ends { main, renderer, budget, .. } = pipe(1024, 10_000, 1 << 20, 64 << 20);
+    send(&main, &message(0, 1 << 20)).expect("an empty queue takes any legal message");
+    assert!(main.queued() > 10_000);
+    let queued = main.queued();
+    assert_eq!(send(&main, b"x"), Err(SendError::Full { queued, limit: 10_000 }));
+    main.send(&mut b"beyond".to_vec(), SendMode { beyond_limit: true, quiet: false }).unwrap();
+    let mut got = Vec::new();
+    while got.len() < 2 {
+        got.extend(read_all(&renderer).unwrap());
+        main.drain_queue().unwrap();
+    }
+    assert!(got[0] == message(0, 1 << 20));
+    assert_eq!(got[1], b"beyond");
+    send(&main, b"after").unwrap();
+    assert_eq!(read_all(&renderer).unwrap(), [b"after"]);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn the_limit_of_the_process_refuses_too_and_is_given_back_when_a_pipe_is_dropped() {
+    let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 5000);
+    send(&main, &message(0, 2000)).unwrap();
+    send(&main, &message(0, 1000)).unwrap();
+    let used = budget.used();
+    assert_eq!(send(&main, &message(0, 4000)), Err(SendError::ProcessFull { used, limit: 5000 }));
+    // Half a message was read: its whole length is reserved.
+    read_all(&renderer).unwrap();
+    assert!(budget.used() > used);
+    drop((main, renderer));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_large_message_waits_for_the_budget_and_arrives_when_there_is_room() {
+    let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 10_000);
+    send(&main, &message(1, 2000)).unwrap();
+    assert!(budget.take(8_000), "somebody else uses it up");
+    assert!(read_all(&renderer).unwrap().is_empty());
+    budget.give_back(8_000);
+    let mut got = Vec::new();
+    while got.is_empty() {
+        got.extend(read_all(&renderer).unwrap());
+        main.drain_queue().unwrap();
+    }
+    assert!(got == [message(1, 2000)]);
+}
+
+#[test]
+fn a_pipe_whose_peer_is_gone_takes_nothing_and_gives_what_is_left() {
+    let Ends { main, renderer, .. } = small();
+    send(&main, b"last").unwrap();
+    renderer.set_gone();
+    assert_eq!(send(&renderer, b"x"), Err(SendError::Gone));
+    assert_eq!(read_all(&renderer).unwrap(), [b"last"]);
+}
+
+/// Writes records by hand into the ring that the renderer writes.
+fn by_hand(ends: &Ends) -> Writer {
+    let place = ends.layout.to_main;
+    let head = ends.layout.block(false) + direction::HEAD;
+    Writer::new(ends.region.words(place.offset, place.words).unwrap(), ends.region.word64(head).unwrap())
+}
+
+#[test]
+fn each_broken_rule_of_chunks_is_a_violation_with_its_numbers() {
+    let first = |whole: u64, len: usize| {
+        let mut bytes = whole.to_le_bytes().to_vec();
+        bytes.resize(8 + len, 7);
+        (Kind::First, bytes)
+    };
+    let more = |len: usize| (Kind::More, vec![7; len]);
+    let whole = |len: usize| (Kind::Whole, vec![7; len]);
+    let table = [
+        (vec![more(8)], "a chunk arrived that belongs to no message"),
+        (vec![first(100, 50), first(100, 50)], "a message began while another had 50 of its 100 bytes"),
+        (vec![first(100, 50), whole(8)], "a message began while another had 50 of its 100 bytes"),
+        (vec![first(1001, 50)], "a message of 1001 bytes began, 1000 are agreed"),
+        (vec![first(u64::MAX, 50)], "a message of 18446744073709551615 bytes began, 1000 are agreed"),
+        (vec![first(100, 100)], "a chunk of 100 bytes arrived for a message that has 0 of 100"),
+        (vec![first(100, 0)], "a chunk of 0 bytes arrived for a message that has 0 of 0"),
+        (vec![(Kind::First, vec![7; 4])], "a chunk of 0 bytes arrived for a message that has 0 of 0"),
+        (vec![first(100, 50), more(0)], "a chunk of 0 bytes arrived for a message that has 50 of 100"),
+        (vec![first(100, 50), more(51)], "a chunk of 51 bytes arrived for a message that has 50 of 100"),
+    ];
+    for (records, expected) in table {
+        let ends = pipe(1024, 1 << 20, 1000, 1 << 20);
+        let mut writer = by_hand(&ends);
+        for (kind, bytes) in records {
+            let mut record = writer.reserve(bytes.len()).unwrap();
+            record.write(0, &bytes);
+            record.commit(kind);
+        }
+        assert_eq!(read_all(&ends.main).unwrap_err().to_string(), expected);
+        assert!(ends.main.role_is_free());
+    }
+    let ends = pipe(1 << 20, 1 << 20, 1000, 1 << 20);
+    let mut writer = by_hand(&ends);
+    let mut record = writer.reserve(1001).unwrap();
+    record.write(0, &[7; 1001]);
+    record.commit(Kind::Whole);
+    assert!(matches!(read_all(&ends.main), Err(Violation::TooLong { len: 1001, limit: 1000 })));
+}
+
+#[test]
+fn an_impossible_head_is_told_to_the_sender() {
+    let ends = small();
+    let head = ends.region.word64(ends.layout.block(true) + direction::HEAD).unwrap();
+    head.store(u64::MAX, Ordering::Relaxed);
+    let error = (0..100).find_map(|_| send(&ends.main, &[0; 200]).err());
+    assert!(matches!(error, Some(SendError::Corrupt(_))), "{error:?}");
+}
+
+/// A process: a dispatcher thread over one end, as the driver has it, that hands messages to `handle`.
+fn dispatcher(pipe: Arc<Pipe>, mut handle: impl FnMut(&Pipe, Vec<u8>) + Send + 'static) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let (sleep, bell) = (Sleep::probe(), pipe.dispatcher.clone());
+        let mut buffer = Vec::new();
+        loop {
+            bell.clear();
+            let (word, expected) = pipe.dispatcher_word();
+            pipe.drain_queue().unwrap();
+            let mut read = Vec::new();
+            if let Some(mut rx) = pipe.try_lead() {
+                while pipe.read(&mut rx, &mut buffer).unwrap() == Read::Message {
+                    read.push(std::mem::take(&mut buffer));
+                }
+                pipe.step_aside(rx);
+            }
+            if !read.is_empty() {
+                read.into_iter().for_each(|message| handle(&pipe, message));
+                continue;
+            }
+            if pipe.is_gone() {
+                return;
+            }
+            if pipe.dispatcher_may_sleep(true).unwrap() && bell.prepare() {
+                sleep.on(word, expected, &bell, Some(Instant::now() + LONG));
+            }
+        }
+    })
+}
+
+#[test]
+fn both_rings_and_queues_full_at_once_neither_lock_up_nor_lose_order() {
+    const MESSAGES: usize = 3000;
+    let Ends { main, renderer, budget, .. } = small();
+    let (told, tells) = mpsc::channel();
+    let mut threads = Vec::new();
+    for end in [&main, &renderer] {
+        let told = told.clone();
+        let mut next = 0;
+        threads.push(dispatcher(end.clone(), move |_, bytes| {
+            assert!(bytes == message(next, (next * 37) % 3000), "message {next}");
+            next += 1;
+            if next == MESSAGES {
+                told.send(()).unwrap();
+            }
+        }));
+    }
+    let senders: Vec<_> = [&main, &renderer]
+        .into_iter()
+        .cloned()
+        .map(|end| {
+            thread::spawn(move || {
+                for number in 0..MESSAGES {
+                    send(&end, &message(number, (number * 37) % 3000)).unwrap();
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    for _ in 0..2 {
+        tells.recv_timeout(LONG).expect("all messages");
+    }
+    main.set_gone();
+    renderer.set_gone();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    assert_eq!(budget.used(), 0);
+}
+
+/// A caller that waits for the answer with its number; answers of others go to their slots.
+struct Caller<'a> {
+    slots: &'a std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>>,
+    id: u64,
+}
+
+impl Waiter for Caller<'_> {
+    fn is_done(&mut self) -> bool {
+        !self.slots.lock().unwrap().contains_key(&self.id)
+    }
+
+    fn route(&mut self, message: &mut Vec<u8>) -> Routed {
+        let id = u64::from_le_bytes(message[..8].try_into().unwrap());
+        let bell = self.slots.lock().unwrap().remove(&id).expect("each is answered once");
+        if let Some(bell) = bell {
+            bell.ring();
+        }
+        Routed::Moved
+    }
+
+    fn may_read(&mut self) -> bool {
+        true
+    }
+
+    fn settle(&mut self) {}
+}
+
+#[test]
+fn many_threads_call_through_one_pipe_and_each_gets_its_answer() {
+    const THREADS: u64 = 8;
+    const CALLS: u64 = 1500;
+    for mode in [Wait::Adaptive, Wait::Park] {
+        let Ends { main, renderer, budget, .. } = small();
+        // The other process echoes.
+        let echo = dispatcher(main.clone(), |pipe, mut bytes| {
+            pipe.send(&mut bytes, SendMode { quiet: true, beyond_limit: true }).unwrap();
+        });
+        // Ours has a dispatcher too, which is handed what callers leave in the ring.
+        let slots: Arc<std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>>> = Arc::default();
+        let own = {
+            let slots = slots.clone();
+            dispatcher(renderer.clone(), move |_, mut bytes| {
+                Caller { slots: &slots, id: 0 }.route(&mut bytes);
+            })
+        };
+        let callers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (renderer, slots) = (renderer.clone(), slots.clone());
+                thread::spawn(move || {
+                    let (bell, mut buffer) = (Bell::new(), Vec::new());
+                    let spin = Spin::new(mode, Arc::new(AtomicU32::new(DEFAULT_WAKE_COST_NS)));
+                    for call in 0..CALLS {
+                        let id = thread * CALLS + call + 1;
+                        slots.lock().unwrap().insert(id, Some(bell.clone()));
+                        let mut bytes = id.to_le_bytes().to_vec();
+                        bytes.resize(8 + (id as usize * 13) % 1200, 1);
+                        renderer.send(&mut bytes, SendMode::default()).unwrap();
+                        let mut waiter = Caller { slots: &slots, id };
+                        let until = Some(Instant::now() + LONG);
+                        let waited = renderer.wait_until(&mut waiter, &bell, &spin, until, &mut buffer);
+                        assert_eq!(waited, Waited::Done, "call {id}");
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        assert!(renderer.callers.lock().is_empty());
+        main.set_gone();
+        renderer.set_gone();
+        echo.join().unwrap();
+        own.join().unwrap();
+        assert!(renderer.role_is_free());
+        assert_eq!(budget.used(), 0);
+    }
+}
+
+#[test]
+fn a_caller_gets_what_is_left_and_then_learns_that_the_peer_is_gone() {
+    let Ends { main, renderer, .. } = small();
+    let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> = std::sync::Mutex::new(HashMap::from([(1, None), (2, None)]));
+    send(&main, &1u64.to_le_bytes()).unwrap();
+    renderer.set_gone();
+    let (bell, mut buffer) = (Bell::new(), Vec::new());
+    let mut wait = |id| renderer.wait_until(&mut Caller { slots: &slots, id }, &bell, &spin(), None, &mut buffer);
+    assert_eq!(wait(1), Waited::Done);
+    assert_eq!(wait(2), Waited::Gone);
+}
+
+#[test]
+fn a_caller_whose_time_is_over_leaves_and_the_dispatcher_is_announced() {
+    let Ends { main, renderer, .. } = small();
+    let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> = std::sync::Mutex::new(HashMap::from([(1, None)]));
+    let (bell, mut buffer) = (Bell::new(), Vec::new());
+    let until = Some(Instant::now() + Duration::from_millis(2));
+    let mut waiter = Caller { slots: &slots, id: 1 };
+    assert_eq!(renderer.wait_until(&mut waiter, &bell, &spin(), until, &mut buffer), Waited::TimedOut);
+    assert_eq!(renderer.own.announced() & 3, wake::DISPATCHER);
+    assert!(renderer.callers.lock().is_empty());
+    // So the next message rings it.
+    let before = renderer.own.dispatcher.load(Ordering::Relaxed);
+    send(&main, b"hello").unwrap();
+    assert_eq!(renderer.own.dispatcher.load(Ordering::Relaxed), before + 1);
+}

@@ -1,0 +1,189 @@
+//! Holds the import table of ARCHITECTURE.md: a file imports only from layers below it in its own tower and from the
+//! leaves; unsafe code stays in the few files that are listed.
+#![allow(missing_docs)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Layer → what it may import of the crate. A folder is one layer with its file.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    // leaves
+    ("sync", &[]),
+    ("error", &[]),
+    ("config", &["error", "link", "wake", "wire"]),
+    // memory tower
+    ("sys", &[]),
+    ("layout", &["region"]),
+    ("region", &["sync", "sys"]),
+    ("ring", &["region", "sync"]),
+    ("role", &["sync"]),
+    ("wake", &["region", "sync", "sys"]),
+    ("pipe", &["layout", "region", "ring", "role", "sync", "sys", "wake"]),
+    // message tower
+    ("wire", &[]),
+    ("link", &[]),
+    ("registry", &[]),
+    ("dispatch", &["wire"]),
+    // the bridge
+    (
+        "driver",
+        &["config", "dispatch", "error", "layout", "link", "pipe", "region", "registry", "sync", "sys", "wake", "wire"],
+    ),
+    // public handles
+    ("emitter", &["driver", "registry", "sync", "wire"]),
+    ("event", &["driver", "error", "sync", "web_contents", "wire"]),
+    ("invoke", &["driver", "error", "ipc_renderer", "sync", "wire"]),
+    (
+        "ipc_main",
+        &[
+            "config",
+            "driver",
+            "emitter",
+            "error",
+            "event",
+            "ipc_renderer",
+            "link",
+            "registry",
+            "sync",
+            "web_contents",
+            "wire",
+        ],
+    ),
+    (
+        "ipc_renderer",
+        &[
+            "config",
+            "driver",
+            "emitter",
+            "error",
+            "event",
+            "invoke",
+            "ipc_main",
+            "link",
+            "pipe",
+            "registry",
+            "sync",
+            "web_contents",
+            "wire",
+        ],
+    ),
+    ("web_contents", &["driver", "error", "link", "sync", "sys", "wire"]),
+    ("internals", &["layout", "region", "ring", "wire"]),
+];
+
+/// The files that may hold unsafe code, each with its reason in ARCHITECTURE.md.
+const MAY_BE_UNSAFE: &[&str] = &[
+    "region.rs",
+    "ring.rs",
+    "role.rs",
+    "sys/linux/memory.rs",
+    "sys/linux/process.rs",
+    "sys/linux/socket.rs",
+    "sys/linux/thread.rs",
+];
+
+/// The whole message tower is pure.
+const PURE: &[&str] = &["dispatch", "link", "registry", "wire"];
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(below: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(below).expect("the source tree") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every source file: its path below `src`, its layer, its text without tests.
+fn layers() -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    files(&source(), &mut found);
+    let mut layers = Vec::new();
+    for path in found {
+        let name = path.strip_prefix(source()).expect("below src").to_str().expect("a name").to_string();
+        if name == "lib.rs" || name.ends_with("tests.rs") {
+            continue;
+        }
+        let layer = name.split('/').next().expect("a layer").trim_end_matches(".rs").to_string();
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        let end = ["\nmod tests {", "\nmod test {"].iter().filter_map(|start| text.find(start)).min();
+        let code = text[..end.unwrap_or(text.len())].to_string();
+        layers.push((name, layer, code));
+    }
+    assert!(layers.len() > 25, "{} files found", layers.len());
+    layers
+}
+
+fn imports(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in code.lines() {
+        let line = line.split("//").next().unwrap_or("");
+        for (at, _) in line.match_indices("crate::") {
+            let is_part_of_a_name = line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+            let rest = &line[at + "crate::".len()..];
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if !is_part_of_a_name && name.starts_with(|c: char| c.is_lowercase()) {
+                found.insert(name);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_file_imports_only_from_the_layers_below_it() {
+    for (file, layer, code) in layers() {
+        let (_, allowed) = MAY_IMPORT
+            .iter()
+            .find(|(name, _)| *name == layer)
+            .unwrap_or_else(|| panic!("{file}: the layer {layer} has no line in the table"));
+        for import in imports(&code) {
+            assert!(
+                import == layer || allowed.contains(&import.as_str()),
+                "{file} imports {import}, which {layer} may not"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_layer_of_the_table_exists() {
+    let known: BTreeSet<String> = layers().into_iter().map(|(_, layer, _)| layer).collect();
+    let table: BTreeSet<String> = MAY_IMPORT.iter().map(|(layer, _)| (*layer).to_string()).collect();
+    assert_eq!(known, table);
+}
+
+#[test]
+fn unsafe_code_stays_in_the_files_that_are_listed() {
+    let mut unsafe_files = Vec::new();
+    for (file, _, code) in layers() {
+        let code: String = code.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
+        if code.contains("unsafe {") || code.contains("unsafe impl") || code.contains("unsafe fn") {
+            unsafe_files.push(file);
+        }
+    }
+    unsafe_files.sort();
+    assert_eq!(unsafe_files, MAY_BE_UNSAFE);
+}
+
+#[test]
+fn the_message_tower_forbids_unsafe_and_knows_no_memory_thread_or_clock() {
+    for (file, layer, code) in layers() {
+        if !PURE.contains(&layer.as_str()) {
+            continue;
+        }
+        if !file.contains('/') || file.ends_with("mod.rs") {
+            assert!(code.contains("#![forbid(unsafe_code)]"), "{file} does not forbid unsafe code");
+        }
+        for taboo in ["Instant::now", "thread::spawn", "std::fs", "Atomic", "Mutex"] {
+            let code: String = code.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
+            assert!(!code.contains(taboo), "{file} uses {taboo}");
+        }
+    }
+}

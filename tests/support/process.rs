@@ -1,0 +1,216 @@
+//! Processes: children with pipes, a process with a test of its own, what /proc shows of them.
+use super::{PATIENCE, bounded, child, until};
+use ringmain::{FromArgs, GoneReason, IpcMain, IpcMainEvent, WebContents};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Deref;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// What a process with a test of its own may take: some waits one after the other.
+pub(crate) const LONG: Duration = Duration::from_secs(240);
+
+/// A directory of a test's own (0700), removed with all that is in it.
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ringmain-test-{}-{number}", std::process::id()));
+        std::fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory of the test's own");
+        Self(path)
+    }
+
+    /// The names in it, sorted.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names_in(&self.0)
+    }
+}
+
+impl Deref for TempDir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The names in a directory, sorted.
+pub(crate) fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// The named memory of mains of this process id.
+pub(crate) fn shared_memory_of(pid: u32) -> Vec<String> {
+    let is_its = |name: &String| name.starts_with("ringmain-") && name.split('-').nth(2) == Some(&pid.to_string());
+    names_in(Path::new("/dev/shm")).into_iter().filter(is_its).collect()
+}
+
+/// A program started without the library, killed and reaped when the test ends, however it ends.
+pub(crate) struct Program {
+    pub(crate) child: std::process::Child,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+impl Program {
+    /// Starts it with pipes at its standard input and output.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a program");
+        let output = child.stdout.take().map(BufReader::new);
+        Self { child, output }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn say(&mut self, line: &str) {
+        say(self.child.stdin.as_mut().expect("a pipe"), line);
+    }
+
+    /// Waits until it has written this line.
+    pub(crate) fn until_it_says(&mut self, line: &str) {
+        let output = self.output.take().expect("a pipe");
+        self.output = Some(until_said(output, line));
+    }
+
+    /// Kills it and waits until it is dead.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("killed");
+        self.ended(PATIENCE);
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn ended(&mut self, patience: Duration) -> ExitStatus {
+        drop(self.child.stdin.take());
+        let pidfd = rustix::process::pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).expect("a pidfd");
+        let timeout = Timespec::try_from(patience).expect("a time");
+        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+        let ready = poll(&mut fds, Some(&timeout)).expect("poll");
+        assert!(ready == 1, "process {} did not end within {patience:?}", self.id());
+        self.child.wait().expect("its status")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Plays `role` in a process of its own, for what counts descriptors, changes limits or waits for any child; panics
+/// unless that ends well.
+pub(crate) fn alone(role: &str) {
+    let mut command = child(role);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut program = Program { child: command.spawn().expect("a process"), output: None };
+    let status = program.ended(LONG);
+    assert!(status.success(), "the process that plays {role:?} failed ({status}): see above");
+}
+
+/// Writes a line to a child's standard input.
+pub(crate) fn say(stdin: &mut ChildStdin, line: &str) {
+    writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("a child that reads");
+}
+
+/// Waits until a child has written this line, and skips what the test harness writes.
+pub(crate) fn until_said(mut output: BufReader<ChildStdout>, line: &str) -> BufReader<ChildStdout> {
+    let wanted = line.to_string();
+    let (output, found) = bounded(&format!("waiting for the line {line:?} of a child"), move || {
+        let mut read = String::new();
+        loop {
+            read.clear();
+            let len = output.read_line(&mut read).expect("a line");
+            // The harness ends no line before it runs a test.
+            if len == 0 || read.trim_end().ends_with(&wanted) {
+                return (output, len > 0);
+            }
+        }
+    });
+    assert!(found, "the child ended without saying {line:?}");
+    output
+}
+
+/// In a child: the next line of the standard input, "" at its end.
+pub(crate) fn line() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("standard input");
+    line.trim_end().to_string()
+}
+
+/// In a child: the value that its parent has put into its environment.
+pub(crate) fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"))
+}
+
+/// What arrives on a channel, with its sender.
+pub(crate) fn received<A: FromArgs + Send + 'static>(ipc_main: &IpcMain, name: &str) -> Receiver<(WebContents, A)> {
+    let (to, from) = channel();
+    ipc_main.on(name, move |event: &IpcMainEvent, args: A| to.send((event.sender(), args)));
+    from
+}
+
+/// Who is gone, and why.
+pub(crate) fn gone(ipc_main: &IpcMain) -> Receiver<(u32, GoneReason)> {
+    let (to, from) = channel();
+    ipc_main.on_renderer_gone(move |web_contents, reason| drop(to.send((web_contents.id(), reason.clone()))));
+    from
+}
+
+/// How many descriptors this process has open.
+pub(crate) fn open_fds() -> usize {
+    std::fs::read_dir("/proc/self/fd").expect("the descriptors").count() - 1
+}
+
+/// How many threads this process has.
+pub(crate) fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").expect("the threads").count()
+}
+
+/// Lets this process have as many descriptors as it may.
+pub(crate) fn raise_descriptor_limit() {
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit");
+}
+
+/// The fields of `/proc/PID/stat` behind the name: the state is the first. `None`: there is no such process.
+pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_ascii_whitespace().map(str::to_string).collect())
+}
+
+/// Whether the process runs, sleeps or is stopped: neither ended nor a zombie.
+pub(crate) fn lives(pid: u32) -> bool {
+    stat(pid).is_some_and(|fields| !["Z", "X"].contains(&fields[0].as_str()))
+}
+
+/// Sends a signal to a process that this test has started.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    rustix::process::kill_process(pid, signal).expect("a process that is there");
+}
+
+/// Stops a process and waits until it has stopped.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, Signal::STOP);
+    until("a stopped process has stopped", || stat(pid).is_some_and(|fields| fields[0] == "T"));
+}

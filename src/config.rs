@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn the_defaults_are_legal_and_each_option_out_of_range_is_named() {
         Config::default().check().unwrap();
-        let table: [(&str, fn(&mut Config)); 6] = [
+        type Change = fn(&mut Config);
+        let table: [(&str, Change); 6] = [
             ("ring_size is 0", |c| c.ring_size = 0),
             ("ring_size is 3000", |c| c.ring_size = 3000),
             ("queue_limit is 0", |c| c.queue_limit = 0),

@@ -178,9 +178,14 @@ impl Deadlines {
         })
     }
 
+    /// Whether it is worth asking whether it is stale.
+    pub(crate) fn is_long(&self) -> bool {
+        self.heap.len() >= SWEEP_FROM
+    }
+
     /// Whether most entries may belong to calls that are over, `live` of which are not.
     pub(crate) fn is_stale(&self, live: usize) -> bool {
-        self.heap.len() >= SWEEP_FROM && self.heap.len() / 2 > live
+        self.is_long() && self.heap.len() / 2 > live
     }
 
     pub(crate) fn retain(&mut self, mut is_live: impl FnMut(u32, u64) -> bool) {

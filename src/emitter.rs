@@ -4,6 +4,7 @@ use crate::driver::{Delivery, Engine, Listener};
 use crate::registry::{ListenerId, Where};
 use crate::sync::Arc;
 use crate::wire::{self, FromArgs};
+use std::io::Write;
 
 /// Erases a listener's types. The return value is ignored, as in Electron.
 pub(crate) fn listener<E, A, R, F>(event: fn(&Delivery<'_>) -> E, run: F) -> Listener
@@ -22,9 +23,14 @@ where
 
 pub(crate) fn add(engine: &Engine, channel: &str, listener: Listener, at: Where, once: bool) -> ListenerId {
     let added = engine.registry.lock().add_listener(channel, listener, at, once);
+    if engine.is_stopping() {
+        // Nothing is called any more, and what it captured must not keep the engine.
+        remove(engine, channel, added.id);
+    }
     if let Some(count) = added.leak_warning {
         let most = engine.registry.lock().max_listeners();
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "ringmain: possible EventEmitter memory leak detected. {count} {channel} listeners added, the limit is \
              {most}. Use set_max_listeners to raise it"
         );

@@ -92,7 +92,8 @@ impl IpcMain {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::DuplicateHandler`] if the channel has a handler; that one stays.
+    /// [`ErrorKind::DuplicateHandler`] if the channel has a handler; that one stays. [`ErrorKind::Disconnected`] after
+    /// [`shutdown`](Self::shutdown).
     pub fn handle<A, R, F>(&self, channel: &str, handler: F) -> Result<()>
     where
         A: FromArgs + 'static,
@@ -153,13 +154,13 @@ impl IpcMain {
     }
 
     fn set_handler(&self, channel: &str, handler: Handler, once: bool) -> Result<()> {
+        if self.engine.is_stopping() {
+            return Err(Error::new(ErrorKind::Disconnected, "this IpcMain was shut down"));
+        }
         let refused = self.engine.registry.lock().set_handler(channel, handler, once);
         // The refused one is dropped here, with nothing held.
         refused.map_err(|_handler| {
-            Error::new(
-                ErrorKind::DuplicateHandler,
-                format!("Attempted to register a second handler for '{channel}'"),
-            )
+            Error::new(ErrorKind::DuplicateHandler, format!("Attempted to register a second handler for '{channel}'"))
         })
     }
 

@@ -92,6 +92,14 @@ impl IpcRenderer {
     /// Takes a short lock, may allocate where the message queues, and makes one system call if main sleeps; so it does
     /// not belong in an audio callback.
     ///
+    /// A value alone is no list of arguments, and does not compile:
+    ///
+    /// ```compile_fail,E0277
+    /// # fn send(ipc_renderer: &ringmain::IpcRenderer) {
+    /// ipc_renderer.send("x", "hello").unwrap(); // `("hello",)` does
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Nothing was sent: [`ErrorKind::InvalidValue`] naming the path, [`ErrorKind::TooLarge`], [`ErrorKind::Full`],

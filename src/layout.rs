@@ -76,14 +76,8 @@ impl Layout {
         Self {
             region: 2 * PAGE + 2 * ring_bytes,
             control: HEADER,
-            to_renderer: RingPlace {
-                offset: first,
-                words,
-            },
-            to_main: RingPlace {
-                offset: first + ring_bytes,
-                words,
-            },
+            to_renderer: RingPlace { offset: first, words },
+            to_main: RingPlace { offset: first + ring_bytes, words },
         }
     }
 
@@ -101,15 +95,11 @@ impl Layout {
             .checked_add(CONTROL_BYTES)
             .filter(|_| self.control >= 16 && self.control.is_multiple_of(WORD))
             .map(|end| (self.control, end));
-        let (Some(a), Some(b), Some(c)) = (ring(&self.to_renderer), ring(&self.to_main), control)
-        else {
+        let (Some(a), Some(b), Some(c)) = (ring(&self.to_renderer), ring(&self.to_main), control) else {
             return false;
         };
         let apart = |x: (usize, usize), y: (usize, usize)| x.1 <= y.0 || y.1 <= x.0;
-        apart(a, b)
-            && apart(a, c)
-            && apart(b, c)
-            && [a, b, c].iter().all(|part| part.1 <= self.region)
+        apart(a, b) && apart(a, c) && apart(b, c) && [a, b, c].iter().all(|part| part.1 <= self.region)
     }
 
     /// Offset of the block of words of the direction that main writes (`true`) or reads.

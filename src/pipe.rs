@@ -29,19 +29,19 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicUsize::new(0),
-            limit,
-        })
+        Arc::new(Self { used: AtomicUsize::new(0), limit })
     }
 
     /// Takes `bytes` if they fit.
     pub(crate) fn take(&self, bytes: usize) -> bool {
         // Never above the limit for a moment: that would refuse others who fit.
         let take = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    /// Whether `bytes` would fit now.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.used().checked_add(bytes).is_some_and(|sum| sum <= self.limit)
     }
 
     /// Takes `bytes` without asking: for what is small, bounded elsewhere, and must not be lost.
@@ -88,12 +88,20 @@ pub(crate) struct SendMode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Violation {
     Ring(ring::Corrupt),
+    /// It woke a sleeper over and over, but there was neither a message nor room.
+    RungForNothing,
     /// A chunk of a message that was never begun.
     StrayChunk,
     /// A message begun within another.
-    Interrupted { have: usize, whole: usize },
+    Interrupted {
+        have: usize,
+        whole: usize,
+    },
     /// A message longer than agreed.
-    TooLong { len: u64, limit: usize },
+    TooLong {
+        len: u64,
+        limit: usize,
+    },
     /// Chunks that are empty or longer than the message they belong to.
     ChunkLength {
         have: usize,
@@ -106,18 +114,19 @@ impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Violation::Ring(corrupt) => corrupt.fmt(f),
+            Violation::RungForNothing => {
+                write!(f, "it rang {RINGS_FOR_NOTHING} times for nothing")
+            }
             Violation::StrayChunk => write!(f, "a chunk arrived that belongs to no message"),
-            Violation::Interrupted { have, whole } => write!(
-                f,
-                "a message began while another had {have} of its {whole} bytes"
-            ),
+            Violation::Interrupted { have, whole } => {
+                write!(f, "a message began while another had {have} of its {whole} bytes")
+            }
             Violation::TooLong { len, limit } => {
                 write!(f, "a message of {len} bytes began, {limit} are agreed")
             }
-            Violation::ChunkLength { have, chunk, whole } => write!(
-                f,
-                "a chunk of {chunk} bytes arrived for a message that has {have} of {whole}"
-            ),
+            Violation::ChunkLength { have, chunk, whole } => {
+                write!(f, "a chunk of {chunk} bytes arrived for a message that has {have} of {whole}")
+            }
         }
     }
 }
@@ -239,29 +248,14 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     pub(crate) fn new(parts: Parts) -> Result<Self, OutOfRegion> {
-        let Parts {
-            region,
-            layout,
-            is_main,
-            ..
-        } = parts;
+        let Parts { region, layout, is_main, .. } = parts;
         let (out, into) = (layout.block(is_main), layout.block(!is_main));
         let place = |written_by_main: bool| {
-            if written_by_main {
-                layout.to_renderer
-            } else {
-                layout.to_main
-            }
+            if written_by_main { layout.to_renderer } else { layout.to_main }
         };
         let (out_ring, in_ring) = (place(is_main), place(!is_main));
-        let writer = Writer::new(
-            region.words(out_ring.offset, out_ring.words)?,
-            region.word64(out + direction::HEAD)?,
-        );
-        let reader = Reader::new(
-            region.words(in_ring.offset, in_ring.words)?,
-            region.word64(into + direction::HEAD)?,
-        );
+        let writer = Writer::new(region.words(out_ring.offset, out_ring.words)?, region.word64(out + direction::HEAD)?);
+        let reader = Reader::new(region.words(in_ring.offset, in_ring.words)?, region.word64(into + direction::HEAD)?);
         Ok(Self {
             tx: CachePadded::new(Mutex::new(Tx {
                 writer,
@@ -348,35 +342,21 @@ impl Pipe {
     }
 
     #[cold]
-    fn send_queued(
-        &self,
-        tx: &mut Tx,
-        message: &mut Vec<u8>,
-        mode: SendMode,
-    ) -> Result<(), SendError> {
+    fn send_queued(&self, tx: &mut Tx, message: &mut Vec<u8>, mode: SendMode) -> Result<(), SendError> {
         self.drain(tx).map_err(SendError::Corrupt)?;
         if mode.beyond_limit {
             self.budget.force(message.len());
         } else {
             if tx.queued >= self.queue_limit {
-                return Err(SendError::Full {
-                    queued: tx.queued,
-                    limit: self.queue_limit,
-                });
+                return Err(SendError::Full { queued: tx.queued, limit: self.queue_limit });
             }
             if !self.budget.take(message.len()) {
-                return Err(SendError::ProcessFull {
-                    used: self.budget.used(),
-                    limit: self.budget.limit(),
-                });
+                return Err(SendError::ProcessFull { used: self.budget.used(), limit: self.budget.limit() });
             }
         }
         tx.queued += message.len();
-        tx.queue.push_back(Queued {
-            bytes: std::mem::take(message),
-            sent: 0,
-        });
-        self.queued.store(tx.queued, Ordering::Relaxed);
+        tx.queue.push_back(Queued { bytes: std::mem::take(message), sent: 0 });
+        self.show_queued(tx);
         self.drain(tx).map(|_| ()).map_err(SendError::Corrupt)
     }
 
@@ -415,10 +395,8 @@ impl Pipe {
                 }
                 Err(WriteError::Corrupt(corrupt)) => return Err(corrupt),
                 // Said already, and the peer has not taken it: its ring will come.
-                Err(WriteError::Full | WriteError::TooLarge)
-                    if tx.wanting && self.peer.is_wanting() =>
-                {
-                    self.queued.store(tx.queued, Ordering::Relaxed);
+                Err(WriteError::Full | WriteError::TooLarge) if tx.wanting && self.peer.is_wanting() => {
+                    self.show_queued(tx);
                     return Ok(moved);
                 }
                 Err(WriteError::Full | WriteError::TooLarge) if asked => {
@@ -427,12 +405,12 @@ impl Pipe {
                     if let Some(ring) = self.peer.take() {
                         self.peer.ring(ring);
                     }
-                    self.queued.store(tx.queued, Ordering::Relaxed);
+                    self.show_queued(tx);
                     return Ok(moved);
                 }
                 Err(WriteError::Full | WriteError::TooLarge) => {
                     // Visible before the fence in `want_room`, so that a dispatcher that is about to sleep sees it.
-                    self.queued.store(tx.queued, Ordering::Relaxed);
+                    self.show_queued(tx);
                     self.peer.want_room();
                     tx.wanting = false;
                     asked = true;
@@ -465,6 +443,12 @@ impl Pipe {
         if self.room_waiters.load(Ordering::Relaxed) > 0 {
             self.ring_callers();
         }
+    }
+
+    /// What waits, for those who do not hold the lock: not 0 while a message waits, not even for one without bytes.
+    fn show_queued(&self, tx: &Tx) {
+        let queued = if tx.queue.is_empty() { 0 } else { tx.queued.max(1) };
+        self.queued.store(queued, Ordering::Relaxed);
     }
 
     /// Drains the queue if anything waits. Returns whether anything moved.
@@ -507,10 +491,7 @@ impl Pipe {
                         return Err(rx.interrupted());
                     }
                     if record.len > rx.max_message {
-                        return Err(Violation::TooLong {
-                            len: record.len as u64,
-                            limit: rx.max_message,
-                        });
+                        return Err(Violation::TooLong { len: record.len as u64, limit: rx.max_message });
                     }
                     message.clear();
                     rx.reader.append_to(record, 0, message);
@@ -523,23 +504,19 @@ impl Pipe {
                     }
                     let len = if record.len > 8 { rx.reader.word(0) } else { 0 };
                     if len > rx.max_message as u64 {
-                        return Err(Violation::TooLong {
-                            len,
-                            limit: rx.max_message,
-                        });
+                        return Err(Violation::TooLong { len, limit: rx.max_message });
                     }
                     let whole = len as usize;
                     if record.len <= 8 || record.len - 8 >= whole {
-                        return Err(Violation::ChunkLength {
-                            have: 0,
-                            chunk: record.len.saturating_sub(8),
-                            whole,
-                        });
+                        return Err(Violation::ChunkLength { have: 0, chunk: record.len.saturating_sub(8), whole });
                     }
-                    if !self.budget.take(whole) {
+                    // Asked for the whole, charged for what has arrived: an announcement alone takes nothing from others,
+                    // and a message that has begun can always end.
+                    if !self.budget.has_room(whole) {
                         return Ok(Read::NoBudget);
                     }
                     rx.whole = whole;
+                    self.budget.force(record.len - 8);
                     rx.reader.append_to(record, 8, &mut rx.assembly);
                     self.release(rx, record);
                 }
@@ -549,17 +526,14 @@ impl Pipe {
                         return Err(Violation::StrayChunk);
                     }
                     if record.len == 0 || record.len > rx.whole - have {
-                        return Err(Violation::ChunkLength {
-                            have,
-                            chunk: record.len,
-                            whole: rx.whole,
-                        });
+                        return Err(Violation::ChunkLength { have, chunk: record.len, whole: rx.whole });
                     }
                     // Grows with what has arrived, never over the length that was said first.
                     if rx.assembly.capacity() - have < record.len {
                         let more = have.max(record.len).min(rx.whole - have);
                         rx.assembly.reserve_exact(more);
                     }
+                    self.budget.force(record.len);
                     rx.reader.append_to(record, 0, &mut rx.assembly);
                     self.release(rx, record);
                     if rx.assembly.len() == rx.whole {
@@ -595,11 +569,7 @@ impl Pipe {
     }
 
     fn announcement(&self) -> u32 {
-        let quiet = if self.unattended.load(Ordering::SeqCst) == 0 {
-            wake::QUIET
-        } else {
-            0
-        };
+        let quiet = if self.unattended.load(Ordering::SeqCst) == 0 { wake::QUIET } else { 0 };
         wake::DISPATCHER | self.dispatcher_form | quiet
     }
 
@@ -702,10 +672,7 @@ impl Pipe {
 
     /// The futex word of our dispatcher and its present value; to be read before the last look.
     pub(crate) fn dispatcher_word(&self) -> (&crate::region::Word32, u32) {
-        (
-            &self.own.dispatcher,
-            self.own.dispatcher.load(Ordering::Acquire),
-        )
+        (&self.own.dispatcher, self.own.dispatcher.load(Ordering::Acquire))
     }
 
     /// A future was polled: nobody waits for its reply, so the dispatcher must be rung for it.
@@ -747,6 +714,23 @@ impl Pipe {
         self.gone.store(true, Ordering::Release);
         self.ring_callers();
         self.ring_dispatcher();
+    }
+
+    /// Gives back what this end still holds of the process's budget: the peer is gone and all of it is delivered.
+    pub(crate) fn discard(&self) {
+        let mut tx = self.tx.lock();
+        let queue = std::mem::take(&mut tx.queue);
+        self.budget.give_back(std::mem::take(&mut tx.queued));
+        self.queued.store(0, Ordering::Relaxed);
+        drop(tx);
+        drop(queue);
+        self.tell_drained();
+        if let Some(mut rx) = self.rx.take_or_want() {
+            self.budget.give_back(rx.assembly.len());
+            rx.whole = 0;
+            rx.assembly = Vec::new();
+            self.step_aside(rx);
+        }
     }
 
     /// Rings every caller that waits, to look again.
@@ -793,15 +777,9 @@ impl Pipe {
             if waiter.is_done() {
                 break Waited::Done;
             }
-            let held = if registered {
-                self.rx.take_or_want()
-            } else {
-                self.rx.try_take()
-            };
+            let held = if registered { self.rx.take_or_want() } else { self.rx.try_take() };
             if let Some(rx) = held {
-                if let Some(waited) =
-                    self.lead(rx, waiter, bell, &mut registered, spin, until, buffer)
-                {
+                if let Some(waited) = self.lead(rx, waiter, bell, &mut registered, spin, until, buffer) {
                     break waited;
                 }
                 waiter.settle();
@@ -869,6 +847,7 @@ impl Pipe {
         let mut spinning = spin.begin();
         // Something was left in the ring that could not be read.
         let mut unread = false;
+        let mut for_nothing = 0;
         let leave = |rx, registered: &mut bool, unread: bool| {
             // Off the list first: the role is not to be handed to us.
             let handed = std::mem::take(registered) && !self.unregister(bell);
@@ -897,6 +876,7 @@ impl Pipe {
             if read == Read::Message {
                 spinning.succeeded();
                 spinning = spin.begin();
+                for_nothing = 0;
                 if waiter.route(buffer) == Routed::Settle {
                     leave(rx, registered, unread);
                     return None;
@@ -908,7 +888,10 @@ impl Pipe {
                 return Some(Waited::Gone);
             }
             match self.drain_queue() {
-                Ok(true) => continue,
+                Ok(true) => {
+                    for_nothing = 0;
+                    continue;
+                }
                 Ok(false) => {}
                 Err(violation) => {
                     leave(rx, registered, true);
@@ -959,15 +942,26 @@ impl Pipe {
                 };
                 self.sleep.on(&self.own.caller, expected, bell, until);
             }
+            if self.own.caller.load(Ordering::Relaxed) != expected {
+                for_nothing += 1;
+                if for_nothing > RINGS_FOR_NOTHING {
+                    leave(rx, registered, true);
+                    return Some(Waited::Violation(Violation::RungForNothing));
+                }
+            }
         }
     }
 
     /// Test support: whether nobody holds the role.
     #[cfg(test)]
     pub(crate) fn role_is_free(&self) -> bool {
-        self.rx.try_take().map(|rx| drop(rx)).is_some()
+        self.rx.try_take().map(drop).is_some()
     }
 }
+
+/// Rings in a row for nothing before a link is cut. An honest peer rings for what it wrote and for the room that it made; a
+/// few rings find nothing because another reader was faster.
+pub(crate) const RINGS_FOR_NOTHING: u32 = 4096;
 
 /// How soon a large message that found the process's budget used up is looked at again.
 pub(crate) const BUDGET_RETRY: Duration = Duration::from_millis(10);
@@ -988,10 +982,7 @@ fn is_over_rarely(until: Option<Instant>, spinning: &wake::Spinning<'_>) -> bool
 
 impl Rx {
     fn interrupted(&self) -> Violation {
-        Violation::Interrupted {
-            have: self.assembly.len(),
-            whole: self.whole,
-        }
+        Violation::Interrupted { have: self.assembly.len(), whole: self.whole }
     }
 
     /// Whether something lies in the ring.
@@ -1008,10 +999,7 @@ impl Drop for Pipe {
             return; // loom has found something: its atomics are gone
         }
         let queued = std::mem::take(&mut self.tx.lock().queued);
-        let assembling = self
-            .rx
-            .try_take()
-            .map_or(0, |mut rx| std::mem::take(&mut rx.whole));
+        let assembling = self.rx.try_take().map_or(0, |mut rx| std::mem::take(&mut rx.assembly).len());
         self.budget.give_back(queued + assembling);
     }
 }

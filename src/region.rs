@@ -42,20 +42,10 @@ impl std::fmt::Display for OutOfRegion {
 
 impl std::error::Error for OutOfRegion {}
 
-fn check(
-    offset: usize,
-    bytes: usize,
-    align: usize,
-    region: usize,
-) -> Result<usize, OutOfRegion> {
+fn check(offset: usize, bytes: usize, align: usize, region: usize) -> Result<usize, OutOfRegion> {
     match offset.checked_add(bytes) {
         Some(end) if end <= region && offset.is_multiple_of(align) => Ok(offset),
-        _ => Err(OutOfRegion {
-            offset,
-            bytes,
-            align,
-            region,
-        }),
+        _ => Err(OutOfRegion { offset, bytes, align, region }),
     }
 }
 
@@ -68,7 +58,17 @@ mod storage {
     enum Storage {
         Mapped(crate::sys::Mapping),
         Named(shared_memory::Shmem),
-        Words(Box<[AtomicU64]>),
+        /// Leaked: a box would claim to be the only way to its words each time that it is moved.
+        Words(NonNull<[AtomicU64]>),
+    }
+
+    impl Drop for Storage {
+        fn drop(&mut self) {
+            if let Storage::Words(words) = self {
+                // SAFETY: it was leaked by `in_process`, and whoever reaches the words keeps this alive.
+                drop(unsafe { Box::from_raw(words.as_ptr()) });
+            }
+        }
     }
 
     /// A mapping shared with one peer; unmapped when the last word of it is dropped.
@@ -87,11 +87,7 @@ mod storage {
     impl Region {
         /// A region over a mapped descriptor.
         pub(crate) fn mapped(mapping: crate::sys::Mapping) -> Arc<Self> {
-            Arc::new(Self {
-                base: mapping.as_ptr(),
-                len: mapping.len(),
-                _storage: Storage::Mapped(mapping),
-            })
+            Arc::new(Self { base: mapping.as_ptr(), len: mapping.len(), _storage: Storage::Mapped(mapping) })
         }
 
         /// A region over a named object; `len` was compared with its size before anything was touched.
@@ -100,22 +96,14 @@ mod storage {
             if shmem.len() < len || !(base.as_ptr() as usize).is_multiple_of(WORD) {
                 return None;
             }
-            Some(Arc::new(Self {
-                base,
-                len,
-                _storage: Storage::Named(shmem),
-            }))
+            Some(Arc::new(Self { base, len, _storage: Storage::Named(shmem) }))
         }
 
         /// A region of `len` bytes (rounded up to words) inside this process, zeroed.
         pub(crate) fn in_process(len: usize) -> Arc<Self> {
             let words: Box<[AtomicU64]> = (0..len.div_ceil(WORD)).map(|_| AtomicU64::new(0)).collect();
-            let base = NonNull::from(&*words).cast::<u8>();
-            Arc::new(Self {
-                base,
-                len: words.len() * WORD,
-                _storage: Storage::Words(words),
-            })
+            let words = NonNull::from(Box::leak(words));
+            Arc::new(Self { base: words.cast(), len: words.len() * WORD, _storage: Storage::Words(words) })
         }
 
         /// The 32-bit word at a byte offset.
@@ -123,10 +111,7 @@ mod storage {
             let offset = check(offset, 4, 4, self.len)?;
             // SAFETY: in bounds by `check`; the result stays inside the allocation.
             let pointer = unsafe { self.base.add(offset) }.cast();
-            Ok(Word {
-                pointer,
-                _region: self.clone(),
-            })
+            Ok(Word { pointer, _region: self.clone() })
         }
 
         /// The 64-bit word at a byte offset.
@@ -134,30 +119,16 @@ mod storage {
             let offset = check(offset, 8, 8, self.len)?;
             // SAFETY: in bounds by `check`; the result stays inside the allocation.
             let pointer = unsafe { self.base.add(offset) }.cast();
-            Ok(Word {
-                pointer,
-                _region: self.clone(),
-            })
+            Ok(Word { pointer, _region: self.clone() })
         }
 
         /// `count` 64-bit words from a byte offset on; `count` must be a power of two.
-        pub(crate) fn words(
-            self: &Arc<Self>,
-            offset: usize,
-            count: usize,
-        ) -> Result<Words, OutOfRegion> {
-            let bytes = count
-                .checked_mul(WORD)
-                .filter(|_| count.is_power_of_two())
-                .unwrap_or(usize::MAX);
+        pub(crate) fn words(self: &Arc<Self>, offset: usize, count: usize) -> Result<Words, OutOfRegion> {
+            let bytes = count.checked_mul(WORD).filter(|_| count.is_power_of_two()).unwrap_or(usize::MAX);
             let offset = check(offset, bytes, 8, self.len)?;
             // SAFETY: in bounds by `check`; the result stays inside the allocation.
             let base = unsafe { self.base.add(offset) }.cast();
-            Ok(Words {
-                base,
-                mask: count - 1,
-                _region: self.clone(),
-            })
+            Ok(Words { base, mask: count - 1, _region: self.clone() })
         }
     }
 
@@ -185,10 +156,7 @@ mod storage {
 
     impl<T> Clone for Word<T> {
         fn clone(&self) -> Self {
-            Self {
-                pointer: self.pointer,
-                _region: self._region.clone(),
-            }
+            Self { pointer: self.pointer, _region: self._region.clone() }
         }
     }
 
@@ -224,10 +192,7 @@ mod storage {
         #[inline]
         pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
             let first = position as usize & self.mask;
-            assert!(
-                bytes.len().div_ceil(WORD) <= self.len() - first,
-                "a record never wraps"
-            );
+            assert!(bytes.len().div_ceil(WORD) <= self.len() - first, "a record never wraps");
             let whole = bytes.len() / WORD;
             if bytes.len() <= BLOCK_COPY_FROM || !HAS_BLOCK_COPY {
                 for (index, chunk) in bytes.chunks_exact(WORD).enumerate() {
@@ -238,19 +203,14 @@ mod storage {
                 // SAFETY: the source is `whole * 8` bytes of a live slice; the target lies in the words by the
                 // assertion above; private memory and region do not overlap; the copy is opaque to the compiler.
                 unsafe {
-                    block_copy(
-                        self.base.add(first).as_ptr().cast(),
-                        bytes.as_ptr(),
-                        whole * WORD,
-                    );
+                    block_copy(self.base.add(first).as_ptr().cast(), bytes.as_ptr(), whole * WORD);
                 }
             }
             let rest = &bytes[whole * WORD..];
             if !rest.is_empty() {
                 let mut last = [0; WORD];
                 last[..rest.len()].copy_from_slice(rest);
-                self.at((first + whole) as u64)
-                    .store(u64::from_ne_bytes(last), Ordering::Relaxed);
+                self.at((first + whole) as u64).store(u64::from_ne_bytes(last), Ordering::Relaxed);
             }
         }
 
@@ -258,10 +218,7 @@ mod storage {
         #[inline]
         pub(crate) fn read(&self, position: u64, bytes: &mut [MaybeUninit<u8>]) {
             let first = position as usize & self.mask;
-            assert!(
-                bytes.len().div_ceil(WORD) <= self.len() - first,
-                "a record never wraps"
-            );
+            assert!(bytes.len().div_ceil(WORD) <= self.len() - first, "a record never wraps");
             let whole = bytes.len() / WORD;
             if bytes.len() <= BLOCK_COPY_FROM || !HAS_BLOCK_COPY {
                 for (index, chunk) in bytes.chunks_exact_mut(WORD).enumerate() {
@@ -341,17 +298,23 @@ mod storage {
         len: usize,
         words32: Mutex<HashMap<usize, Arc<AtomicU32>>>,
         words64: Mutex<HashMap<usize, Arc<AtomicU64>>>,
-        rings: Mutex<HashMap<usize, Arc<Vec<(AtomicU64, UnsafeCell<()>)>>>>,
+        rings: Mutex<HashMap<usize, Arc<Vec<RingWord>>>>,
     }
+
+    /// A word and a cell by which loom sees the copies of bytes as plain accesses: relaxed words alone would hide that a
+    /// copy must end before the word is used again, since loom never delays a load.
+    #[derive(Default)]
+    struct RingWord {
+        word: AtomicU64,
+        copied: UnsafeCell<()>,
+    }
+
+    // SAFETY: there is nothing in the cell.
+    unsafe impl Sync for RingWord {}
 
     impl Region {
         pub(crate) fn in_process(len: usize) -> Arc<Self> {
-            Arc::new(Self {
-                len,
-                words32: Mutex::default(),
-                words64: Mutex::default(),
-                rings: Mutex::default(),
-            })
+            Arc::new(Self { len, words32: Mutex::default(), words64: Mutex::default(), rings: Mutex::default() })
         }
 
         pub(crate) fn word32(self: &Arc<Self>, offset: usize) -> Result<Word32, OutOfRegion> {
@@ -366,16 +329,11 @@ mod storage {
             Ok(Word(words.entry(offset).or_insert_with(|| Arc::new(AtomicU64::new(0))).clone()))
         }
 
-        pub(crate) fn words(
-            self: &Arc<Self>,
-            offset: usize,
-            count: usize,
-        ) -> Result<Words, OutOfRegion> {
+        pub(crate) fn words(self: &Arc<Self>, offset: usize, count: usize) -> Result<Words, OutOfRegion> {
             check(offset, count * WORD, 8, self.len)?;
             let mut rings = self.rings.lock();
-            let words = rings
-                .entry(offset)
-                .or_insert_with(|| Arc::new((0..count).map(|_| Default::default()).collect()));
+            let words =
+                rings.entry(offset).or_insert_with(|| Arc::new((0..count).map(|_| Default::default()).collect()));
             Ok(Words(words.clone()))
         }
     }
@@ -395,9 +353,7 @@ mod storage {
         }
     }
 
-    /// Beside each word stands a cell by which loom sees the copies of bytes as plain accesses: relaxed words alone
-    /// would hide that a copy must end before the word is used again, since loom never delays a load.
-    pub(crate) struct Words(Arc<Vec<(AtomicU64, UnsafeCell<()>)>>);
+    pub(crate) struct Words(Arc<Vec<RingWord>>);
 
     impl Words {
         pub(crate) fn len(&self) -> usize {
@@ -405,11 +361,11 @@ mod storage {
         }
 
         pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
-            &self.0[position as usize & (self.len() - 1)].0
+            &self.0[position as usize & (self.len() - 1)].word
         }
 
         fn cell(&self, position: u64) -> &UnsafeCell<()> {
-            &self.0[position as usize & (self.len() - 1)].1
+            &self.0[position as usize & (self.len() - 1)].copied
         }
 
         pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
@@ -417,8 +373,7 @@ mod storage {
                 let mut word = [0; WORD];
                 word[..chunk.len()].copy_from_slice(chunk);
                 self.cell(position + index as u64).with_mut(|_| ());
-                self.at(position + index as u64)
-                    .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+                self.at(position + index as u64).store(u64::from_ne_bytes(word), Ordering::Relaxed);
             }
         }
 

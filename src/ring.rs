@@ -74,25 +74,15 @@ pub(crate) enum Corrupt {
 impl std::fmt::Display for Corrupt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Corrupt::Head {
-                head,
-                seen,
-                position,
-            } => write!(
-                f,
-                "the reader's head is {head}, it must lie between {seen} and {position}"
-            ),
+            Corrupt::Head { head, seen, position } => {
+                write!(f, "the reader's head is {head}, it must lie between {seen} and {position}")
+            }
             Corrupt::Word { position, word } => {
                 write!(f, "the word {word:#x} at position {position} is no record")
             }
-            Corrupt::Length {
-                position,
-                len,
-                most,
-            } => write!(
-                f,
-                "the record at position {position} says {len} bytes, at most {most} are possible there"
-            ),
+            Corrupt::Length { position, len, most } => {
+                write!(f, "the record at position {position} says {len} bytes, at most {most} are possible there")
+            }
             Corrupt::Padding { position, word } => {
                 write!(f, "illegal padding {word:#x} at position {position}")
             }
@@ -113,12 +103,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// The writer of an empty, zeroed ring.
     pub(crate) fn new(words: Words, head: Word64) -> Self {
-        Self {
-            words,
-            head,
-            position: 0,
-            seen: 0,
-        }
+        Self { words, head, position: 0, seen: 0 }
     }
 
     /// The largest record in bytes.
@@ -141,23 +126,14 @@ impl Writer {
             // [free/reuse] Acquire: the reader's copies out of these words happened before its Release of the head.
             let head = self.head.load(order(Pair::FreeReuse, Ordering::Acquire));
             if head < self.seen || head > self.position {
-                return Err(WriteError::Corrupt(Corrupt::Head {
-                    head,
-                    seen: self.seen,
-                    position: self.position,
-                }));
+                return Err(WriteError::Corrupt(Corrupt::Head { head, seen: self.seen, position: self.position }));
             }
             self.seen = head;
             if end - head > ring {
                 return Err(WriteError::Full);
             }
         }
-        Ok(Reservation {
-            start: self.position + padding,
-            padding,
-            len,
-            writer: self,
-        })
+        Ok(Reservation { start: self.position + padding, padding, len, writer: self })
     }
 }
 
@@ -174,9 +150,7 @@ impl Reservation<'_> {
     #[inline]
     pub(crate) fn write(&mut self, at: usize, bytes: &[u8]) {
         assert!(at.is_multiple_of(WORD) && at + bytes.len() <= self.len);
-        self.writer
-            .words
-            .write(self.start + 1 + (at / WORD) as u64, bytes);
+        self.writer.words.write(self.start + 1 + (at / WORD) as u64, bytes);
     }
 
     /// Makes the record visible to the reader.
@@ -194,9 +168,7 @@ impl Reservation<'_> {
         } else {
             words.at(self.start).store(word, Ordering::Relaxed);
             let bytes = (self.padding as usize - 1) * WORD;
-            words
-                .at(self.writer.position)
-                .store(record_word(PADDING, bytes), release);
+            words.at(self.writer.position).store(record_word(PADDING, bytes), release);
         }
         self.writer.position = next;
     }
@@ -227,14 +199,7 @@ pub(crate) struct Reader {
 impl Reader {
     /// The reader of an empty, zeroed ring.
     pub(crate) fn new(words: Words, head: Word64) -> Self {
-        Self {
-            words,
-            head,
-            position: 0,
-            published: 0,
-            looked: 0,
-            behind_padding: false,
-        }
+        Self { words, head, position: 0, published: 0, looked: 0, behind_padding: false }
     }
 
     /// Whether a record, or something that is none, lies at the reader's position. Spurious where only padding does.
@@ -275,16 +240,9 @@ impl Reader {
             let to_end = (ring - (position & (ring - 1)) - 1) * WORD as u64;
             let most = to_end.min(max_record(self.words.len()) as u64);
             if len > most {
-                return Err(Corrupt::Length {
-                    position,
-                    len,
-                    most,
-                });
+                return Err(Corrupt::Length { position, len, most });
             }
-            return Ok(Some(Record {
-                kind,
-                len: len as usize,
-            }));
+            return Ok(Some(Record { kind, len: len as usize }));
         }
     }
 
@@ -294,8 +252,7 @@ impl Reader {
         let bytes = record.len.saturating_sub(at);
         to.reserve(bytes);
         let spare = &mut to.spare_capacity_mut()[..bytes];
-        self.words
-            .read(self.position + 1 + (at / WORD) as u64, spare);
+        self.words.read(self.position + 1 + (at / WORD) as u64, spare);
         let len = to.len() + bytes;
         // SAFETY: `reserve` made the capacity, `read` has written each of the `bytes` bytes behind the old length.
         #[allow(unsafe_code)]
@@ -308,8 +265,7 @@ impl Reader {
     #[inline]
     pub(crate) fn word(&self, at: usize) -> u64 {
         let mut bytes = [MaybeUninit::uninit(); WORD];
-        self.words
-            .read(self.position + 1 + (at / WORD) as u64, &mut bytes);
+        self.words.read(self.position + 1 + (at / WORD) as u64, &mut bytes);
         // SAFETY: `read` has written all eight bytes.
         #[allow(unsafe_code)]
         u64::from_le_bytes(bytes.map(|byte| unsafe { byte.assume_init() }))

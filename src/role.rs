@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 use crate::sync::{AtomicU32, Ordering, Pair, UnsafeCell, order};
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
 const HELD: u32 = 1;
@@ -29,10 +30,7 @@ unsafe impl<T: Send> Sync for Role<T> {}
 
 impl<T> Role<T> {
     pub(crate) fn new(state: T) -> Self {
-        Self {
-            word: AtomicU32::new(0),
-            state: UnsafeCell::new(state),
-        }
+        Self { word: AtomicU32::new(0), state: UnsafeCell::new(state) }
     }
 
     /// Takes the role if nobody holds it.
@@ -50,7 +48,7 @@ impl<T> Role<T> {
                 order(Pair::Role, Ordering::Acquire),
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Some(Held { role: self }),
+                Ok(_) => return Some(Held { role: self, _state: PhantomData }),
                 Err(seen) => word = seen,
             }
         }
@@ -75,6 +73,8 @@ impl<T> Role<T> {
 #[must_use]
 pub(crate) struct Held<'a, T> {
     role: &'a Role<T>,
+    /// Gives out `&T` and `&mut T`, so it may be shared or sent where those may.
+    _state: PhantomData<&'a mut T>,
 }
 
 impl<T> Held<'_, T> {

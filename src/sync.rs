@@ -8,9 +8,7 @@ mod imp {
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::hint::spin_loop;
     pub(crate) use std::sync::Arc;
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     /// The order of one side of a labelled pair. A function, so that a loom test can weaken the pair.
     #[inline(always)]
@@ -37,8 +35,8 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     pub(crate) use loom::hint::spin_loop;
-    pub(crate) use std::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::Arc;
 
     use std::cell::Cell;
     use std::ops::{Deref, DerefMut};
@@ -72,11 +70,7 @@ mod imp {
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            MutexGuard(
-                self.0
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
-            )
+            MutexGuard(self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
         }
     }
 
@@ -102,10 +96,7 @@ mod imp {
 
     impl<T> UnsafeCell<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self {
-                cell: std::cell::UnsafeCell::new(value),
-                tracked: loom::cell::UnsafeCell::new(()),
-            }
+            Self { cell: std::cell::UnsafeCell::new(value), tracked: loom::cell::UnsafeCell::new(()) }
         }
 
         pub(crate) fn get(&self) -> *mut T {
@@ -138,16 +129,11 @@ mod imp {
         pub(crate) fn wait_two(first: (&AtomicU32, u32), second: (&AtomicU32, u32)) {
             let woken = {
                 let mut sleepers = SLEEPERS.lock().unwrap();
-                if first.0.load(Ordering::SeqCst) != first.1
-                    || second.0.load(Ordering::SeqCst) != second.1
-                {
+                if first.0.load(Ordering::SeqCst) != first.1 || second.0.load(Ordering::SeqCst) != second.1 {
                     return;
                 }
                 let woken = Arc::new((Mutex::new(false), Condvar::new()));
-                sleepers.push(Sleeper {
-                    words: [key(first.0), key(second.0)],
-                    woken: woken.clone(),
-                });
+                sleepers.push(Sleeper { words: [key(first.0), key(second.0)], woken: woken.clone() });
                 woken
             };
             let mut is_woken = woken.0.lock().unwrap();

@@ -57,10 +57,7 @@ impl Bell {
     /// A bell for a thread that sleeps in epoll, which must watch `event`.
     #[cfg(not(loom))]
     pub(crate) fn with_event(event: crate::sys::EventFd) -> Arc<Self> {
-        Arc::new(Self {
-            word: AtomicU32::new(EMPTY),
-            event: Some(event),
-        })
+        Arc::new(Self { word: AtomicU32::new(EMPTY), event: Some(event) })
     }
 
     /// Wakes the owner, or keeps its next sleep from starting. A system call only if the owner sleeps.
@@ -96,9 +93,7 @@ impl Bell {
 
     /// Says that the owner goes to sleep; false (and nothing said) if it was rung.
     pub(crate) fn prepare(&self) -> bool {
-        self.word
-            .compare_exchange(EMPTY, ASLEEP, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.word.compare_exchange(EMPTY, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -141,9 +136,7 @@ pub(crate) struct Sleep {
 impl Sleep {
     #[cfg(not(loom))]
     pub(crate) fn probe() -> Self {
-        Self {
-            two: Arc::new(crate::sys::WaitTwo::probe()),
-        }
+        Self { two: Arc::new(crate::sys::WaitTwo::probe()) }
     }
 
     #[cfg(loom)]
@@ -158,8 +151,7 @@ impl Sleep {
         {
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
             if timeout != Some(Duration::ZERO) {
-                self.two
-                    .wait((shared, expected), (&bell.word, ASLEEP), timeout);
+                self.two.wait((shared, expected), (&bell.word, ASLEEP), timeout);
             }
         }
         #[cfg(loom)]
@@ -192,9 +184,7 @@ impl Bell {
     /// The owner sleeps no longer; a ring that came stays to be seen by `clear`.
     pub(crate) fn awake(&self) {
         // Fails where it was rung: then RUNG stays.
-        let _ = self
-            .word
-            .compare_exchange(ASLEEP, EMPTY, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.word.compare_exchange(ASLEEP, EMPTY, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -244,7 +234,8 @@ impl Peer {
         match ring.0 & WHO {
             CALLER => Self::wake(&self.caller),
             DISPATCHER if ring.0 & BY_EVENTFD == 0 => Self::wake(&self.dispatcher),
-            DISPATCHER => {
+            DISPATCHER =>
+            {
                 #[cfg(not(loom))]
                 match &self.event {
                     Some(event) => event.ring(),
@@ -328,22 +319,14 @@ pub(crate) const DEFAULT_WAKE_COST_NS: u32 = 20_000;
 impl Spin {
     /// `most` is shared, so that a later measurement reaches all.
     pub(crate) fn new(mode: Wait, most: Arc<AtomicU32>) -> Self {
-        Self {
-            mode,
-            budget: AtomicU32::new(most.load(Ordering::Relaxed)),
-            most,
-        }
+        Self { mode, budget: AtomicU32::new(most.load(Ordering::Relaxed)), most }
     }
 
-    /// Begins one wait.
+    /// Begins one wait. Without a budget there is no round of it: on one core whoever is waited for cannot run meanwhile.
     #[inline]
     pub(crate) fn begin(&self) -> Spinning<'_> {
-        Spinning {
-            spin: self,
-            rounds: 0,
-            since: None,
-            parked: false,
-        }
+        let parked = self.mode == Wait::Adaptive && self.budget.load(Ordering::Relaxed) == 0;
+        Spinning { spin: self, rounds: 0, since: None, parked }
     }
 }
 
@@ -386,10 +369,6 @@ impl Spinning<'_> {
             return Next::LookAround;
         }
         let budget = u64::from(self.spin.budget.load(Ordering::Relaxed));
-        if budget == 0 {
-            self.parked = true; // one core: whoever is waited for cannot run meanwhile
-            return Next::Sleep;
-        }
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
         if now.duration_since(since).as_nanos() as u64 >= budget {
@@ -417,16 +396,10 @@ impl Spinning<'_> {
     fn adapt(&self) {
         let most = self.spin.most.load(Ordering::Relaxed);
         let budget = self.spin.budget.load(Ordering::Relaxed);
-        let waited = self
-            .since
-            .map_or(0, |since| since.elapsed().as_nanos() as u64);
+        let waited = self.since.map_or(0, |since| since.elapsed().as_nanos() as u64);
         // A sleep that ended within twice the price of a wake-up would have been cheaper as a spin.
         let paid = !self.parked || waited < 2 * u64::from(most);
-        let new = if paid {
-            budget.saturating_mul(2).max(most / 8)
-        } else {
-            (budget / 2).max(most / 32)
-        };
+        let new = if paid { budget.saturating_mul(2).max(most / 8) } else { (budget / 2).max(most / 32) };
         self.spin.budget.store(new.min(most), Ordering::Relaxed);
     }
 }

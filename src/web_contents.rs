@@ -132,7 +132,7 @@ impl WebContents {
 pub(crate) fn close(link: &Arc<Link>, timeout: Duration) -> Result<()> {
     link.engine.check_fork()?;
     let mut drained = Ok(());
-    if link.is_connected() && link.queued() > 0 {
+    if !link.is_lost() && link.queued() > 0 {
         let until = Instant::now().checked_add(timeout);
         let waited = link.check_blocking("close").is_ok() && link.wait_for_queue(1, until).unwrap_or(true);
         if !waited && link.queued() > 0 {

@@ -20,6 +20,7 @@ use support::{
 fn children() {
     support::play(&[
         ("sits", sits),
+        ("sends on and on", sends_on_and_on),
         ("waits for two answers", waits_for_two_answers),
         ("reads nothing", reads_nothing),
         ("ends after sending", ends_after_sending),
@@ -87,6 +88,46 @@ fn a_kill_of_an_idle_renderer_is_told_once_and_every_later_send_is_disconnected(
     child.process().kill().unwrap();
     assert!(ipc_main.web_contents(child.id()).is_none());
     nothing_more(&ipc_main, &gone);
+}
+
+fn sends_on_and_on() {
+    let ipc_renderer = connected();
+    let text = "x".repeat(500);
+    for number in 0.. {
+        if ipc_renderer.send_timeout("number", (number, &text), PATIENCE).is_err() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_stream_is_told_behind_the_last_of_it_with_no_gap() {
+    for kill_at in [0, 1, 17, 300, 5000] {
+        let ipc_main = ipc_main();
+        let (tell, told) = channel();
+        let tell_gone = tell.clone();
+        ipc_main.on("number", move |event: &IpcMainEvent, (number, text): (usize, String)| {
+            assert_eq!(text.len(), 500);
+            if number == kill_at {
+                event.sender().process().kill().unwrap();
+            }
+            tell.send(Ok(number))
+        });
+        ipc_main.on_renderer_gone(move |_, reason| tell_gone.send(Err(reason.clone())).unwrap());
+        let _child = spawn(&ipc_main, "sends on and on");
+        let mut count = 0;
+        let reason = loop {
+            match next(&told, "a message or the end") {
+                Ok(number) => assert_eq!(number, count, "a gap"),
+                Err(reason) => break reason,
+            }
+            count += 1;
+        };
+        assert!(count > kill_at);
+        assert_eq!(reason, KILLED);
+        ipc_main.shutdown();
+        assert!(told.try_recv().is_err(), "something came behind the end");
+    }
 }
 
 fn waits_for_two_answers() {
@@ -206,6 +247,9 @@ fn ends_after_sending() {
     for number in 0..20 {
         ipc_renderer.send("number", (number, &text)).unwrap();
     }
+    if env("TEST_END") == "exit at once" {
+        std::process::exit(8);
+    }
     // More than the ring holds: only what is in the ring survives this process.
     ipc_renderer.send("number", (20, &"y".repeat(1 << 20))).unwrap();
     ipc_renderer.flush(PATIENCE).unwrap();
@@ -226,11 +270,12 @@ fn what_was_sent_and_flushed_before_the_end_arrives_before_the_reason() {
     }
     let table = [
         ("exit", GoneReason::Exited { code: Some(7) }, ExitStatus::Exited(Some(7))),
+        ("exit at once", GoneReason::Exited { code: Some(8) }, ExitStatus::Exited(Some(8))),
         ("abort", GoneReason::Killed { signal: 6 }, ExitStatus::Killed(6)),
         ("drop", GoneReason::Closed, ExitStatus::Exited(Some(0))),
         ("close", GoneReason::Closed, ExitStatus::Exited(Some(0))),
     ];
-    for (end, reason, status) in table.into_iter().cycle().take(12) {
+    for (end, reason, status) in table.into_iter().cycle().take(15) {
         let ipc_main = ipc_main();
         let (tell, told) = channel();
         let tell_gone = tell.clone();
@@ -239,7 +284,7 @@ fn what_was_sent_and_flushed_before_the_end_arrives_before_the_reason() {
         let mut program = child("ends after sending");
         program.env("TEST_END", end).stderr(Stdio::null());
         let child = Child(ipc_main.spawn(program).unwrap());
-        for expected in 0..=20 {
+        for expected in 0..if end == "exit at once" { 20 } else { 21 } {
             match next(&told, "a message") {
                 Told::Number(number, len) => {
                     assert_eq!((number, len), (expected, if expected < 20 { 3000 } else { 1 << 20 }), "{end}");

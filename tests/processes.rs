@@ -10,14 +10,15 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 use support::{
-    Child, Gate, PATIENCE, Program, TempDir, alone, builder, child, connected, gone, ipc_main, lives, names_in, next,
-    open_fds, received, spawn, stat, threads, until, until_disconnected, until_said,
+    Child, Gate, PATIENCE, Program, TempDir, alone, builder, child, connected, gone, ipc_main, line, lives, names_in,
+    next, open_fds, received, say, spawn, stat, threads, until, until_disconnected, until_said,
 };
 
 #[test]
 fn children() {
     support::play(&[
         ("pings", pings),
+        ("counts", counts),
         ("connects twice", connects_twice),
         ("is no renderer", is_no_renderer),
         ("idle main", idle_main),
@@ -81,20 +82,36 @@ fn a_renderer_outlives_the_thread_that_spawned_it() {
     assert!(gone.try_recv().is_err() && child.is_connected());
 }
 
+fn counts() {
+    assert_eq!(line(), "connect");
+    let (tell, told) = channel();
+    let ipc_renderer = IpcRenderer::builder()
+        .on("number", move |_event, (number, text): (usize, String)| tell.send((number, text.len())))
+        .connect()
+        .unwrap();
+    for number in 0..100 {
+        assert_eq!(next(&told, "a number"), (number, 4000));
+    }
+    ipc_renderer.send("done", ()).unwrap();
+    until_disconnected(&ipc_renderer);
+}
+
 #[test]
-fn what_is_sent_before_a_renderer_has_connected_arrives_first_and_in_order() {
+fn what_is_sent_before_a_renderer_has_connected_arrives_in_order_with_what_is_sent_later() {
     let ipc_main = ipc_main();
-    let pong = received::<(i64,)>(&ipc_main, "pong");
-    let child = spawn(&ipc_main, "pings");
-    let here = received::<(u32, u32)>(&ipc_main, "here");
-    next(&here, "the renderer");
-    // Its listener was there late, so only what came behind its greeting is sure to be heard.
-    for number in 0..100 {
-        child.send("ping", (number,)).unwrap();
-    }
-    for number in 0..100 {
-        assert_eq!(next(&pong, "an answer").1, (number,));
-    }
+    let done = received::<()>(&ipc_main, "done");
+    let mut program = child("counts");
+    program.stdin(Stdio::piped());
+    let child = Child(ipc_main.spawn(program).unwrap());
+    let text = "x".repeat(4000);
+    let send = |number: usize| child.send("number", (number, &text)).unwrap();
+    // More than the ring holds.
+    (0..60).for_each(send);
+    assert!(!child.is_connected());
+    assert!(child.stats().queued_bytes > 60 * 4000);
+    say(&mut child.process().take_stdin().unwrap(), "connect");
+    (60..100).for_each(send);
+    next(&done, "the renderer's own check");
 }
 
 #[test]

@@ -47,18 +47,19 @@ impl Call {
 
     /// The waker of the task that waits; false if the answer is there.
     pub(crate) fn woken_by(&self, waker: &Waker) -> bool {
+        let is_known = |state: &State| state.waker.as_ref().is_some_and(|old| old.will_wake(waker));
+        if is_known(&self.state.lock()) {
+            return !self.is_done();
+        }
+        // Cloned and dropped with nothing held: both are foreign code.
+        let new = waker.clone();
         let mut state = self.state.lock();
-        if state.outcome.is_some() {
+        if state.outcome.is_some() || self.is_done() {
             return false;
         }
-        match &mut state.waker {
-            Some(old) if old.will_wake(waker) => {}
-            slot => {
-                let old = slot.replace(waker.clone());
-                drop(state);
-                drop(old);
-            }
-        }
+        let old = state.waker.replace(new);
+        drop(state);
+        drop(old);
         true
     }
 
@@ -146,7 +147,8 @@ pub(crate) fn read_reply<R: DeserializeOwned>(
 fn read_message<R: DeserializeOwned>(link: &Arc<Link>, kind: Kind, channel: &str, message: &[u8]) -> Result<R> {
     let limits = &link.engine.wire_limits;
     let violated = |violation: wire::Violation| {
-        let text = format!("{} broke the protocol: the reply to '{channel}': {violation}", link.engine.peer_name(link.id));
+        let text =
+            format!("{} broke the protocol: the reply to '{channel}': {violation}", link.engine.peer_name(link.id));
         link.violation(violation);
         Error::new(ErrorKind::Protocol, text)
     };
@@ -213,7 +215,8 @@ impl Request {
 
     /// Remembers the waker of the task; false if the request is cancelled.
     pub(crate) fn worked_on_by(&self, waker: &Waker) -> bool {
-        let old = self.task.lock().replace(waker.clone());
+        let new = waker.clone();
+        let old = self.task.lock().replace(new);
         drop(old);
         !self.is_cancelled()
     }

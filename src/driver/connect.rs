@@ -6,8 +6,9 @@ use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, MAGIC, RingPlace};
 use crate::link::{
-    App, Backing as OfferedBacking, Config, Descriptors, Doorbell, Doorbells, EXIT_GRACE, GoneReason, HANDSHAKE_TIMEOUT, Limits,
-    Link as Machine, MAX_DATAGRAM, Offer, Output, RegionTerms, RingPlace as OfferedPlace, Waking,
+    App, Backing as OfferedBacking, Config, Descriptors, Doorbell, Doorbells, EXIT_GRACE, GoneReason,
+    HANDSHAKE_TIMEOUT, Limits, Link as Machine, MAX_DATAGRAM, Offer, Output, RegionTerms, RingPlace as OfferedPlace,
+    Waking,
 };
 use crate::region::Region;
 use crate::sync::{Arc, Mutex, Ordering};
@@ -129,11 +130,8 @@ fn create_memory(backing: Backing, len: usize) -> Result<Memory> {
             let chance = sys::random_u64().map_err(system)? >> 1;
             let start = sys::process_start_time(own_pid()).unwrap_or(0);
             let name = format!("/{NAME_PREFIX}{}-{}-{start}-{chance}", name_space(), own_pid());
-            let shmem = ShmemConf::new()
-                .size(len)
-                .os_id(&name)
-                .create()
-                .map_err(|error| system(shared_memory_error(error)))?;
+            let shmem =
+                ShmemConf::new().size(len).os_id(&name).create().map_err(|error| system(shared_memory_error(error)))?;
             // Allocated before first touch: a full tmpfs is an error here, never a SIGBUS. Dropping `shmem` unlinks.
             sys::shm_allocate(&name, len).map_err(system)?;
             let region = Region::named(shmem, len)
@@ -188,7 +186,9 @@ impl Engine {
         let mut machine = Machine::main(session(&self.config, true, timeout, true), offer, Instant::now());
         let welcome = match machine.poll_output() {
             Some(Output::Transmit(welcome)) => welcome,
-            other => return Err(Error::new(ErrorKind::InvalidConfig, format!("main cannot make its offer: {other:?}"))),
+            other => {
+                return Err(Error::new(ErrorKind::InvalidConfig, format!("main cannot make its offer: {other:?}")));
+            }
         };
         let socket = Arc::new(socket);
         let link = Link::new(self.clone(), id, machine, socket.clone(), Some(doorbell.clone()), None);
@@ -196,7 +196,10 @@ impl Engine {
             let mut links = self.links.lock();
             let (have, most) = (links.len(), self.config.max_renderers);
             if have >= most {
-                return Err(Error::new(ErrorKind::Limit, format!("{have} renderers are there, max_renderers is {most}")));
+                return Err(Error::new(
+                    ErrorKind::Limit,
+                    format!("{have} renderers are there, max_renderers is {most}"),
+                ));
             }
             links.insert(id, link.clone());
         }
@@ -235,7 +238,13 @@ impl Engine {
         // Not reaped by anybody yet, so the pid is its own. Refused (a filter): hang-up alone tells of its end.
         let pidfd = sys::pidfd_open(child.id()).ok();
         link.set_process(Process { pid: child.id(), pidfd, is_child: true, child: Some(child) });
-        self.watch_link(&link, Some(region))?;
+        self.watch_link(&link, Some(region)).inspect_err(|_| {
+            // Not left behind: nobody would know of it.
+            if let Some(mut child) = link.child.lock().take() {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+        })?;
         Ok(link)
     }
 
@@ -279,7 +288,10 @@ fn socket_path(options: &Options, name: &str) -> Result<PathBuf> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
         return Err(Error::new(
             ErrorKind::InvalidConfig,
-            format!("'{}' is no name to listen under: it must not be empty, begin with a dot or hold a slash", name.escape_debug()),
+            format!(
+                "'{}' is no name to listen under: it must not be empty, begin with a dot or hold a slash",
+                name.escape_debug()
+            ),
         ));
     }
     let directory = match &options.runtime_dir {
@@ -288,7 +300,8 @@ fn socket_path(options: &Options, name: &str) -> Result<PathBuf> {
     }
     .map_err(|error| Error::system("no runtime directory", error))?;
     let path = directory.join(format!("{name}.sock"));
-    sys::check_socket_path(&path).map_err(|error| Error::system(format!("'{name}' cannot be a socket's name"), error))?;
+    sys::check_socket_path(&path)
+        .map_err(|error| Error::system(format!("'{name}' cannot be a socket's name"), error))?;
     Ok(path)
 }
 
@@ -448,7 +461,9 @@ fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Resu
         }
         OfferedBacking::Named(name) => {
             if !name.trim_start_matches('/').starts_with(NAME_PREFIX) {
-                return Err(format!("main's region has the name {name:?}, which does not begin with {NAME_PREFIX}").into());
+                return Err(
+                    format!("main's region has the name {name:?}, which does not begin with {NAME_PREFIX}").into()
+                );
             }
             let shmem = ShmemConf::new().os_id(name).open().map_err(shared_memory_error);
             let shmem = shmem.map_err(Unusable::system(format!("cannot open {name:?}")))?;
@@ -479,13 +494,13 @@ impl Engine {
             _ => sys::peer_pidfd(&socket).ok(),
         };
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let mut machine =
-            Machine::renderer(session(&self.config, false, timeout, pidfd.is_some()), Instant::now());
+        let mut machine = Machine::renderer(session(&self.config, false, timeout, pidfd.is_some()), Instant::now());
         let mut buffer = vec![0; MAX_DATAGRAM + 1];
         let system = |what: &'static str| move |error| Error::system(what, error);
         let mut fds = Vec::new();
         if sys::wait_readable(&socket, deadline).map_err(system("cannot wait for main"))? {
-            let received = sys::receive_message(&socket, &mut buffer, MAX_DESCRIPTORS).map_err(system("cannot read from main"))?;
+            let received =
+                sys::receive_message(&socket, &mut buffer, MAX_DESCRIPTORS).map_err(system("cannot read from main"))?;
             let now = Instant::now();
             if received.eof {
                 machine.hung_up(now);

@@ -1,10 +1,12 @@
 //! The dispatcher's loop.
 
 use super::call::{self, Outcome};
+use super::link::KEEP;
 use super::{Command, Delivery, Engine, Link, Request, contain, panic_text, record};
 use crate::dispatch::{Action, action};
 use crate::error::{Error, ErrorKind};
-use crate::pipe::{BUDGET_RETRY, Read, Routed};
+use crate::link::EXIT_GRACE;
+use crate::pipe::{BUDGET_RETRY, RINGS_FOR_NOTHING, Read, Routed, Violation};
 use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
 use crate::wake::Next;
@@ -19,15 +21,14 @@ pub(super) const OWN_BELL: u64 = 0;
 
 /// Messages of one link in one turn.
 const BUDGET_MESSAGES: usize = 64;
+/// Bytes of one link in one turn.
+const BUDGET_BYTES: usize = 1 << 20;
 /// Time of one link in one turn, callbacks included, where others talk too.
 const BUDGET_TIME: Duration = Duration::from_micros(200);
 /// How often the quiet links are looked at while others talk.
 const QUIET_LOOK: Duration = Duration::from_micros(50);
 /// Rounds that the role of a single link is held while spinning.
 const HOLD_ROUNDS: u32 = 64;
-/// Rings in a row for nothing before a link is cut. An honest peer rings for what it wrote and for the room that it made; a
-/// few rings find nothing because a waiting caller was faster.
-const RINGS_FOR_NOTHING: u32 = 4096;
 /// Messages read ahead of the one that is dispatched, so that a cancellation behind it is seen.
 const READ_AHEAD: usize = 32;
 
@@ -41,6 +42,8 @@ struct Entry {
     paused: bool,
     /// Its peer is gone: what is left in the ring is delivered.
     draining: bool,
+    /// A large message waits for the process's budget.
+    retry: bool,
     rings: u32,
     /// `messages_received` and `messages_sent` at the last ring.
     messages: [u64; 2],
@@ -56,8 +59,6 @@ struct Dispatcher<'a> {
     wakers: Vec<Waker>,
     /// When the quiet links were last looked at.
     looked: Instant,
-    /// A large message waits for the process's budget.
-    retry: bool,
 }
 
 /// Runs until the engine stops.
@@ -70,7 +71,6 @@ pub(super) fn run(engine: &Arc<Engine>) {
         events: Vec::new(),
         wakers: Vec::new(),
         looked: Instant::now(),
-        retry: false,
     };
     dispatcher.run();
     dispatcher.end();
@@ -166,7 +166,16 @@ impl Dispatcher<'_> {
             self.engine.report(Some(id), None, error);
             link.close();
         }
-        let entry = Entry { link: link.clone(), active: false, talked: true, paused: false, draining: false, rings: 0, messages: [0; 2] };
+        let entry = Entry {
+            link: link.clone(),
+            active: false,
+            talked: true,
+            paused: false,
+            draining: false,
+            retry: false,
+            rings: 0,
+            messages: [0; 2],
+        };
         self.links.insert(id, entry);
         self.activate(id);
         self.engine.run_open_hooks(&link);
@@ -185,7 +194,7 @@ impl Dispatcher<'_> {
             contain("a waker", || waker.wake(), self.engine);
         }
         drop(running);
-        while link.next_in_inbox().is_some() {} // a link cut as corrupt delivers nothing more
+        link.discard();
         self.engine.links.lock().remove(&link.id);
         if let Some(reason) = link.gone_reason() {
             self.engine.run_gone_hooks(link, reason);
@@ -208,7 +217,8 @@ impl Dispatcher<'_> {
         }
         let live = || self.engine.links.lock().values().map(|link| link.pending_calls()).sum();
         let is_stale = |live: usize| self.engine.deadlines.lock().is_stale(live);
-        if any && is_stale(live()) {
+        // The length first: counting the live ones looks at every link.
+        if self.engine.deadlines.lock().is_long() && is_stale(live()) {
             let links: HashMap<_, _> = self.engine.links.lock().clone();
             let is_live = |link: u32, call| links.get(&link).is_some_and(|link| link.is_waiting_for(call));
             self.engine.deadlines.lock().retain(is_live);
@@ -298,7 +308,8 @@ impl Dispatcher<'_> {
         let Some(entry) = self.links.get_mut(&id) else { return };
         // It rings for what it wrote and, as often as we wrote, for the room that it made.
         let counters = &entry.link.counters;
-        let messages = [&counters.messages_received, &counters.messages_sent].map(|count| count.load(Ordering::Relaxed));
+        let messages =
+            [&counters.messages_received, &counters.messages_sent].map(|count| count.load(Ordering::Relaxed));
         let moves = entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
         if messages != entry.messages || moves {
             entry.messages = messages;
@@ -308,7 +319,7 @@ impl Dispatcher<'_> {
         entry.rings += 1;
         if entry.rings > RINGS_FOR_NOTHING {
             let link = entry.link.clone();
-            link.violation(format_args!("it rang {RINGS_FOR_NOTHING} times for nothing"));
+            link.violation(Violation::RungForNothing);
         }
     }
 
@@ -324,7 +335,7 @@ impl Dispatcher<'_> {
             let Some(entry) = self.links.get(&id) else { continue };
             let link = entry.link.clone();
             let paused = entry.paused && !entry.draining;
-            let may_read = !paused && !entry.draining && !self.retry;
+            let may_read = !paused && !entry.draining && !entry.retry;
             let Some(pipe) = link.pipe() else { continue };
             match pipe.dispatcher_may_sleep(may_read) {
                 Ok(true) if paused && link.queue_is_low() => return,
@@ -338,7 +349,11 @@ impl Dispatcher<'_> {
             return;
         }
         let mut until = engine.deadlines.lock().next();
-        if std::mem::take(&mut self.retry) {
+        let mut retries = false;
+        for entry in self.links.values_mut() {
+            retries |= std::mem::take(&mut entry.retry);
+        }
+        if retries {
             let soon = Instant::now() + BUDGET_RETRY;
             until = Some(until.map_or(soon, |until| until.min(soon)));
         }
@@ -400,13 +415,22 @@ impl Dispatcher<'_> {
         };
         link.set_paused(entry.paused);
         let (paused, draining) = (entry.paused && !entry.draining, entry.draining);
-        let others = self.active.len() > 1;
+        let others = self.links.len() > 1;
         let since = others.then(Instant::now);
         let mut messages = 0;
-        while !paused && messages < BUDGET_MESSAGES && !self.engine.is_stopping() {
-            if let Some(message) = link.next_in_inbox() {
+        let mut bytes = 0;
+        while !paused && messages < BUDGET_MESSAGES && bytes < BUDGET_BYTES && !self.engine.is_stopping() {
+            if link.is_lost() && !draining {
+                break; // cut, perhaps by what it has just said
+            }
+            if let Some((message, left)) = link.next_in_inbox() {
+                bytes += message.len();
+                // Its cancellation may lie behind it.
+                if left < READ_AHEAD / 2 && is_invoke(&message) {
+                    self.read_ahead(&link, true);
+                }
                 self.dispatch(&link, &message);
-            } else if !self.read_ahead(&link) {
+            } else if !self.read_ahead(&link, false) {
                 if draining && !link.has_inbox() && self.is_drained(&link) {
                     if let Some(entry) = self.links.get_mut(&id) {
                         entry.draining = false;
@@ -437,19 +461,20 @@ impl Dispatcher<'_> {
         match pipe.lead_or_want() {
             None => false,
             Some(rx) => {
-                // What is still there after a read that found nothing is a message that cannot be completed.
+                // A caller may have led since our last look. Half a message leaves nothing in the ring: it was read.
+                let is_drained = !link.has_inbox() && !rx.has_more();
                 pipe.step_aside(rx);
-                true
+                is_drained
             }
         }
     }
 
-    /// Reads what lies in the ring: one message is dispatched at once, more go to the inbox first. Returns whether
-    /// there was any.
-    fn read_ahead(&mut self, link: &Arc<Link>) -> bool {
+    /// Reads what lies in the ring: a single message is dispatched at once, more go to the inbox first, and all of them
+    /// if `to_inbox` says so. Returns whether there was any.
+    fn read_ahead(&mut self, link: &Arc<Link>, to_inbox: bool) -> bool {
         let Some(pipe) = link.pipe() else { return false };
         let Some(mut rx) = pipe.try_lead() else { return false };
-        if link.has_inbox() {
+        if !to_inbox && link.has_inbox() {
             // A caller led in between: what it read comes first.
             pipe.step_aside(rx);
             return true;
@@ -460,11 +485,11 @@ impl Dispatcher<'_> {
         let mut violation = None;
         // Perhaps only a part of a message.
         let mut moved = rx.has_more();
-        while read < READ_AHEAD {
+        while read < READ_AHEAD && link.inbox_bytes() < BUDGET_BYTES {
             match pipe.read(&mut rx, &mut buffer) {
                 Ok(Read::Message) => {
                     read += 1;
-                    if read == 1 && !rx.has_more() && !is_reply(&buffer) {
+                    if read == 1 && !to_inbox && !rx.has_more() && !is_reply(&buffer) {
                         direct = true;
                         break;
                     }
@@ -474,7 +499,9 @@ impl Dispatcher<'_> {
                 }
                 Ok(Read::Nothing) => break,
                 Ok(Read::NoBudget) => {
-                    self.retry = true;
+                    if let Some(entry) = self.links.get_mut(&link.id) {
+                        entry.retry = true;
+                    }
                     moved = false;
                     break;
                 }
@@ -502,7 +529,9 @@ impl Dispatcher<'_> {
             counters.bytes_received.fetch_add(buffer.len() as u64, Ordering::Relaxed);
             self.dispatch(link, &buffer);
         }
-        self.buffer = buffer;
+        if buffer.capacity() <= KEEP {
+            self.buffer = buffer;
+        }
         read > 0
     }
 
@@ -610,7 +639,8 @@ impl Dispatcher<'_> {
             Err(payload) => {
                 let text = panic_text(payload);
                 request.fail(&record(call::HANDLER_PANICKED, &text));
-                let error = Error::new(ErrorKind::HandlerPanicked, format!("the handler of '{channel}' panicked: {text}"));
+                let error =
+                    Error::new(ErrorKind::HandlerPanicked, format!("the handler of '{channel}' panicked: {text}"));
                 self.engine.report(Some(link.id), Some(channel), error);
             }
         }
@@ -623,18 +653,22 @@ impl Dispatcher<'_> {
     fn end(&mut self) {
         let engine = self.engine;
         engine.watch.stop_listening();
-        for link in engine.all_links() {
+        let end = |link: &Arc<Link>| {
             link.close();
-            // The machine's wish to drain is not heard any more.
-            link.feed(|machine, now| machine.drained(now));
-        }
+            // Its wish to drain is not heard any more, and no exit is waited for.
+            link.feed(|machine, now| {
+                machine.drained(now);
+                machine.timeout(now + EXIT_GRACE);
+            });
+        };
+        engine.all_links().iter().for_each(end);
         // Those that were made while we closed, and what closing has caused.
         let mut links = engine.all_links();
         while let Some(command) = engine.next_command() {
             match command {
                 Command::Gone(link) => self.gone(&link),
                 Command::Drain(link) | Command::Opened(link) => {
-                    link.feed(|machine, now| machine.drained(now));
+                    end(&link);
                     links.push(link);
                 }
                 // What somebody wanted to run here: too late, but its captures are dropped with nothing held.
@@ -642,7 +676,11 @@ impl Dispatcher<'_> {
             }
         }
         for link in links {
-            for waker in link.fail_calls() {
+            let running = link.requests.lock().cancel_all();
+            let running: Vec<_> = running.iter().filter_map(std::sync::Weak::upgrade).collect();
+            let mut wakers = link.fail_calls();
+            wakers.extend(running.iter().filter_map(|request| request.cancel()));
+            for waker in wakers {
                 contain("a waker", || waker.wake(), engine);
             }
         }
@@ -665,6 +703,11 @@ impl Dispatcher<'_> {
         engine.links.lock().clear();
         self.links.clear();
     }
+}
+
+/// Whether a message is a call of the peer's, by its first byte.
+fn is_invoke(message: &[u8]) -> bool {
+    message.first() == Some(&(wire::Kind::Invoke as u8))
 }
 
 /// Whether a message is the answer to a call of ours, by its first byte.

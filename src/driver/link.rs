@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub(crate) const MAIN_FRAME: u32 = 1;
 
 /// A thread's own buffers are kept up to this size between messages.
-const KEEP: usize = 64 << 10;
+pub(super) const KEEP: usize = 64 << 10;
 
 thread_local! {
     static ENCODE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -131,6 +131,8 @@ pub(crate) struct Link {
     is_child: AtomicBool,
     pub(crate) child: Mutex<Option<std::process::Child>>,
     exit: OnceLock<machine::Exit>,
+    /// The dispatcher itself waits in a callback, so that nobody empties the inbox: it may grow beyond its limit.
+    dispatcher_waits: AtomicBool,
     /// No call is answered any more.
     lost: AtomicBool,
     gone: OnceLock<GoneReason>,
@@ -171,6 +173,7 @@ impl Link {
             is_child: AtomicBool::new(false),
             child: Mutex::new(None),
             exit: OnceLock::new(),
+            dispatcher_waits: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             gone: OnceLock::new(),
             served_by,
@@ -593,6 +596,8 @@ impl Link {
         let waited = self.wait(&mut || pipe.queued() < below, until);
         pipe.end_to_wait_for_room();
         match waited {
+            // The queue of a link that is gone is emptied, but not into the ring.
+            Waited::Done if self.is_lost() => Err(self.disconnected()),
             Waited::Done => Ok(true),
             Waited::TimedOut => Ok(false),
             Waited::Gone => Err(self.disconnected()),
@@ -639,6 +644,13 @@ impl Link {
     pub(crate) fn call<A: IntoArgs>(&self, kind: Kind, channel: &str, args: &A) -> Result<(u64, Arc<Call>)> {
         self.check_usable()?;
         let call = Call::new();
+        // Ends the call again if sending fails, or if a `Serialize` panics.
+        struct Begun<'a>(&'a Link, u64);
+        impl Drop for Begun<'_> {
+            fn drop(&mut self) {
+                self.0.calls.lock().end(self.1);
+            }
+        }
         let id = self.calls.lock().begin(call.clone()).map_err(|error| match error {
             NotBegun::Closed => self.disconnected(),
             NotBegun::TooMany { limit } => Error::new(
@@ -648,11 +660,9 @@ impl Link {
         })?;
         let envelope = Envelope { caller_awake: true, ..envelope(kind, id, channel) };
         let payload = |out: &mut Vec<u8>, limits: &wire::Limits| wire::encode_args(args, out, limits);
-        let sent = self.send_with(&envelope, SendMode::default(), payload, || true);
-        if let Err(error) = sent {
-            self.calls.lock().end(id);
-            return Err(error);
-        }
+        let begun = Begun(self, id);
+        self.send_with(&envelope, SendMode::default(), payload, || true)?;
+        std::mem::forget(begun);
         Ok((id, call))
     }
 
@@ -684,6 +694,25 @@ impl Link {
                 None
             }
         }
+    }
+
+    /// The peer is gone and all of it delivered: what still waits is dropped, and the budget of the process given back,
+    /// though somebody may keep a handle.
+    pub(crate) fn discard(&self) {
+        while self.next_in_inbox().is_some() {} // a link cut as corrupt delivers nothing more
+        let mut early = self.early.lock();
+        let waiting = std::mem::take(&mut early.messages);
+        self.engine.budget.give_back(std::mem::take(&mut early.bytes));
+        drop(early);
+        drop(waiting);
+        if let Some(pipe) = self.pipe.get() {
+            pipe.discard();
+        }
+    }
+
+    /// Bytes that were read for the dispatcher.
+    pub(crate) fn inbox_bytes(&self) -> usize {
+        self.inbox_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_waiting_for(&self, id: u64) -> bool {
@@ -772,8 +801,8 @@ impl Link {
         inbox.messages.push_back(message);
     }
 
-    /// The next message that was read for the dispatcher.
-    pub(crate) fn next_in_inbox(&self) -> Option<Vec<u8>> {
+    /// The next message that was read for the dispatcher, and how many lie behind it.
+    pub(crate) fn next_in_inbox(&self) -> Option<(Vec<u8>, usize)> {
         if self.inbox_bytes.load(Ordering::Acquire) == 0 {
             return None;
         }
@@ -786,12 +815,13 @@ impl Link {
         if room {
             inbox.is_full = false;
         }
+        let behind = inbox.messages.len();
         drop(inbox);
         self.engine.budget.give_back(message.len());
         if room && let Some(pipe) = self.pipe.get() {
             pipe.ring_callers();
         }
-        Some(message)
+        Some((message, behind))
     }
 
     pub(crate) fn has_inbox(&self) -> bool {
@@ -800,10 +830,11 @@ impl Link {
 
     /// Whether a leading caller may read on. The dispatcher's own nested wait may fill the inbox up to the limit of the
     /// process, because nobody but itself would empty it.
-    fn may_read(&self, on_dispatcher: bool) -> bool {
+    fn may_read(&self) -> bool {
         let budget = &self.engine.budget;
         let limit = self.engine.config.queue_limit;
-        if budget.used() < budget.limit() && (on_dispatcher || self.inbox_bytes.load(Ordering::Relaxed) < limit) {
+        let nobody_empties = self.dispatcher_waits.load(Ordering::SeqCst);
+        if budget.used() < budget.limit() && (nobody_empties || self.inbox_bytes.load(Ordering::Relaxed) < limit) {
             return true;
         }
         let mut inbox = self.inbox.lock();
@@ -819,9 +850,17 @@ impl Link {
         let bell = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(Bell::new);
         let mut buffer = take_buffer(&READ);
         let on_dispatcher = self.engine.is_dispatcher(std::thread::current().id());
-        let mut waiter = LinkWaiter { link: self, is_done, wakers: Vec::new(), on_dispatcher, foreign: false };
+        // Whoever leads reads on for the dispatcher's sake, also one that has parked because the inbox was full.
+        let is_outer = on_dispatcher && !self.dispatcher_waits.swap(true, Ordering::SeqCst);
+        if is_outer {
+            pipe.ring_callers();
+        }
+        let mut waiter = LinkWaiter { link: self, is_done, wakers: Vec::new() };
         let waited = pipe.wait_until(&mut waiter, &bell, &self.engine.caller_spin, until, &mut buffer);
         waiter.settle();
+        if is_outer {
+            self.dispatcher_waits.store(false, Ordering::SeqCst);
+        }
         keep_buffer(&READ, buffer);
         let _ = BELL.try_with(|kept| kept.set(Some(bell)));
         waited
@@ -848,8 +887,6 @@ struct LinkWaiter<'a> {
     link: &'a Arc<Link>,
     is_done: &'a mut dyn FnMut() -> bool,
     wakers: Vec<Waker>,
-    on_dispatcher: bool,
-    foreign: bool,
 }
 
 impl Waiter for LinkWaiter<'_> {
@@ -862,14 +899,13 @@ impl Waiter for LinkWaiter<'_> {
         let routed = self.link.route(message, &mut self.wakers);
         if self.link.has_inbox() {
             // Needs no role, so it may be told at once; no system call if it is awake.
-            self.foreign = true;
             self.link.engine.ring();
         }
         routed
     }
 
     fn may_read(&mut self) -> bool {
-        self.link.may_read(self.on_dispatcher)
+        self.link.may_read()
     }
 
     fn settle(&mut self) {

@@ -29,8 +29,9 @@ use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use crate::sys;
 use crate::wake::{self, Bell, Sleep, Spin};
 use crate::wire;
-use parking_lot::Condvar;
+use parking_lot::{Condvar, MutexGuard};
 use std::collections::{HashMap, VecDeque};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::thread::{JoinHandle, ThreadId};
@@ -76,7 +77,8 @@ impl ErrorReport {
     fn to_stderr(&self) {
         let renderer = self.renderer.map(|id| format!(" renderer {id}")).unwrap_or_default();
         let channel = self.channel.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
-        eprintln!("ringmain:{renderer}{channel}: {}", self.error);
+        // Not `eprintln!`: that panics where stderr is a pipe whose reader has gone.
+        let _ = writeln!(std::io::stderr(), "ringmain:{renderer}{channel}: {}", self.error);
     }
 }
 
@@ -104,6 +106,9 @@ struct Hooks {
 /// Renderers that went before anybody asked are remembered up to this many.
 const MISSED: usize = 256;
 
+/// Reports of other threads that may wait for the dispatcher; more are dropped.
+const MAX_REPORTS: u32 = 256;
+
 #[derive(Default)]
 struct Threads {
     handles: Vec<JoinHandle<()>>,
@@ -126,6 +131,8 @@ pub(crate) struct Engine {
     executor: Option<Executor>,
     deadlines: Mutex<Deadlines>,
     hooks: Mutex<Hooks>,
+    /// Reports that wait for the dispatcher.
+    reports: AtomicU32,
     pub(crate) watch: watch::Watch,
     /// What the dispatcher of a main sleeps in.
     poller: Option<sys::Poller>,
@@ -201,6 +208,7 @@ impl Engine {
             executor,
             deadlines: Mutex::default(),
             hooks: Mutex::default(),
+            reports: AtomicU32::new(0),
             watch: watch::Watch::new().map_err(system("cannot make the watch"))?,
             poller,
             sleep: Sleep::probe(),
@@ -227,9 +235,11 @@ impl Engine {
         let watch = start(
             "ringmain-watch",
             Box::new(move || {
+                let ending = Ending(&engine);
                 other.second();
                 engine.watch.run(&engine);
-                engine.thread_ended();
+                engine.forget_links();
+                drop(ending);
             }),
         )?;
         // Counted once it is there: whoever shuts down waits for those that were counted.
@@ -239,6 +249,7 @@ impl Engine {
         let dispatcher = start(
             "ringmain-disp",
             Box::new(move || {
+                let ending = Ending(&engine);
                 let _ = engine.dispatcher.set(std::thread::current().id());
                 if engine.wake_cost.load(Ordering::Relaxed) != 0
                     && let Some(cost) = measure.first()
@@ -246,8 +257,7 @@ impl Engine {
                     engine.wake_cost.store(cost, Ordering::Relaxed);
                 }
                 dispatcher::run(&engine);
-                engine.watch.stop();
-                engine.thread_ended();
+                drop(ending);
             }),
         );
         match dispatcher {
@@ -268,6 +278,13 @@ impl Engine {
     fn thread_ended(&self) {
         self.threads.lock().running -= 1;
         self.ended.notify_all();
+    }
+
+    /// After the last thread: what was made while they ended holds nobody.
+    fn forget_links(&self) {
+        let links = std::mem::take(&mut *self.links.lock());
+        let commands = std::mem::take(&mut *self.commands.lock());
+        drop((links, commands));
     }
 
     pub(crate) fn is_main(&self) -> bool {
@@ -389,11 +406,18 @@ impl Engine {
 
     // ---- hooks --------------------------------------------------------------------------------------------------
 
+    /// The hooks, to add one; none while we stop, because nobody would drop it, nor the handles that it captured.
+    fn hooks_to_add(&self) -> Option<MutexGuard<'_, Hooks>> {
+        let hooks = self.hooks.lock();
+        (!self.is_stopping()).then_some(hooks)
+    }
+
     pub(crate) fn on_gone(&self, hook: GoneHook) {
-        let mut hooks = self.hooks.lock();
-        let missed = std::mem::take(&mut hooks.missed);
+        let Some(mut hooks) = self.hooks_to_add() else { return };
+        // A renderer has one main, whose end every hook is told; a main's renderers are told to the first.
+        let missed = if self.is_main() { std::mem::take(&mut hooks.missed) } else { hooks.missed.clone() };
         hooks.gone.push(hook.clone());
-        drop(hooks);
+        // Still under the lock: so the end, which takes the hooks last, drops the command too.
         if !missed.is_empty() {
             self.on_dispatcher(move |engine| {
                 for link in missed {
@@ -406,22 +430,23 @@ impl Engine {
     }
 
     pub(crate) fn on_opened(&self, hook: OpenHook) {
-        self.hooks.lock().opened.push(hook);
+        if let Some(mut hooks) = self.hooks_to_add() {
+            hooks.opened.push(hook);
+        }
     }
 
     pub(crate) fn set_error_hook(&self, hook: ErrorHook) {
-        let old = self.hooks.lock().error.replace(hook);
-        drop(old);
+        let old = self.hooks_to_add().and_then(|mut hooks| hooks.error.replace(hook));
+        drop(old); // with nothing held
     }
 
     fn run_gone_hooks(&self, link: &Arc<Link>, reason: &GoneReason) {
         let mut hooks = self.hooks.lock();
-        if hooks.gone.is_empty() {
+        if hooks.gone.is_empty() || !self.is_main() {
             hooks.missed.push_back(link.clone());
             if hooks.missed.len() > MISSED {
                 hooks.missed.pop_front();
             }
-            return;
         }
         let gone = hooks.gone.clone();
         drop(hooks);
@@ -446,8 +471,14 @@ impl Engine {
             self.report_here(&report);
         } else if self.is_stopping() {
             report.to_stderr(); // a lock may be held here, and the dispatcher hears no more
+        } else if self.reports.fetch_add(1, Ordering::Relaxed) < MAX_REPORTS {
+            self.on_dispatcher(move |engine| {
+                engine.reports.fetch_sub(1, Ordering::Relaxed);
+                engine.report_here(&report);
+            });
         } else {
-            self.on_dispatcher(move |engine| engine.report_here(&report));
+            // A peer that makes errors faster than the dispatcher tells them fills no memory with them.
+            self.reports.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -460,7 +491,7 @@ impl Engine {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(report))) {
                     let text = panic_text(payload);
                     report.to_stderr();
-                    eprintln!("ringmain: the on_error hook panicked: {text}");
+                    let _ = writeln!(std::io::stderr(), "ringmain: the on_error hook panicked: {text}");
                 }
             }
         }
@@ -475,8 +506,12 @@ impl Engine {
             return;
         }
         self.stopping.store(true, Ordering::Release);
+        self.watch.stop_listening();
         self.ring();
-        // Whoever follows a call of ours looks again; the dispatcher closes the links.
+        // Now and not by the dispatcher alone: it may sit in a callback that waits for an answer.
+        for link in self.all_links() {
+            link.close();
+        }
         let this = std::thread::current().id();
         let mut threads = self.threads.lock();
         if self.is_dispatcher(this) || threads.handles.iter().any(|handle| handle.thread().id() == this) {
@@ -502,12 +537,30 @@ impl Engine {
         let this = std::thread::current().id();
         if !self.is_stopping() && !self.is_dispatcher(this) {
             for link in self.all_links() {
-                if link.is_connected() && link.queued() > 0 && link.check_blocking("drop").is_ok() {
+                if !link.is_lost() && link.queued() > 0 && link.check_blocking("drop").is_ok() {
                     let _ = link.wait_for_queue(1, Some(until));
                 }
             }
         }
         self.shutdown();
+    }
+}
+
+/// The end of one of our threads, also by a panic that should not be: the other one ends too, and nobody waits for ever.
+struct Ending<'a>(&'a Arc<Engine>);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let engine = self.0;
+        engine.stopping.store(true, Ordering::Release);
+        engine.ring();
+        engine.watch.stop();
+        if std::thread::panicking() {
+            for link in engine.all_links() {
+                link.close();
+            }
+        }
+        engine.thread_ended();
     }
 }
 

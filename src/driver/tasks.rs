@@ -28,11 +28,12 @@ pub(crate) struct Queue {
 
 impl Queue {
     fn push(&self, runnable: Runnable) {
+        let mut ready = self.ready.lock();
         if self.closed.load(Ordering::Acquire) {
+            drop(ready);
             drop(runnable); // drops the future: nobody polls any more
             return;
         }
-        let mut ready = self.ready.lock();
         ready.push_back(runnable);
         self.has_ready.store(true, Ordering::Release);
     }
@@ -86,7 +87,10 @@ impl Engine {
 
     /// Nothing is polled any more: what is ready is dropped, and what becomes ready later.
     pub(super) fn drop_tasks(self: &Arc<Self>) {
-        self.tasks.closed.store(true, Ordering::Release);
+        {
+            let _ready = self.tasks.ready.lock();
+            self.tasks.closed.store(true, Ordering::Release);
+        }
         while let Some(runnable) = self.tasks.pop() {
             contain("the drop of an async handler", || drop(runnable), self);
         }

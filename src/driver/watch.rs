@@ -10,7 +10,8 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{self, Arrived};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 const OWN_BELL: u64 = 0;
@@ -102,10 +103,15 @@ impl Watch {
     }
 
     fn forget_process(&self, link: &Arc<Link>) {
-        if let Some(pidfd) = link.pidfd.take() {
-            let _ = self.poller.remove(&*pidfd);
+        let pidfd = link.pidfd.take();
+        if let Some(pidfd) = &pidfd {
+            let _ = self.poller.remove(&**pidfd);
         }
         self.links.lock().remove(&link.id);
+        if link.is_child() && link.exit().is_none() {
+            let child = if pidfd.is_none() { link.child.lock().take() } else { None };
+            reap_later(pidfd, child);
+        }
     }
 
     pub(crate) fn take_region(&self, id: u32) -> Option<Arc<Region>> {
@@ -188,9 +194,10 @@ impl Watch {
         self.stop_listening();
         let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
         for link in links {
-            if let Some(pidfd) = link.pidfd.get().filter(|_| link.is_child()) {
-                // A child that has ended is reaped; one that lives on is left to the program.
-                let _ = sys::pidfd_reap(&*pidfd);
+            if let Some(pidfd) = link.pidfd.get().filter(|_| link.is_child())
+                && let Ok(Some(_)) = sys::pidfd_reap(&*pidfd)
+            {
+                link.set_exit(Exit::Exited(None)); // reaped; nobody asks for more any more
             }
             self.remove(&link);
         }
@@ -302,4 +309,22 @@ impl Watch {
             };
         }
     }
+}
+
+/// Reaps a child that outlives its link's watch, or that the system gave no pidfd of: a thread sleeps until it ends, so
+/// that it stays no zombie.
+fn reap_later(pidfd: Option<Arc<OwnedFd>>, child: Option<Child>) {
+    let reap = move || match (pidfd, child) {
+        (Some(pidfd), _) => {
+            if sys::wait_readable(&*pidfd, None).is_ok() {
+                let _ = sys::pidfd_reap(&*pidfd);
+            }
+        }
+        (None, Some(mut child)) => {
+            let _ = child.wait();
+        }
+        (None, None) => {}
+    };
+    // No thread to be had: then a zombie it is, until this process ends.
+    let _ = sys::spawn_thread("ringmain-reap", reap);
 }

@@ -261,12 +261,12 @@ fn the_role_is_passed_on_from_caller_to_caller() {
         let (main, renderer) = link(16);
         renderer.announce_dispatcher();
         let callers = [renderer.caller(0), renderer.caller(1), renderer.caller(2)];
-        for id in 0..3 {
-            main.send(id, 1, QUIET);
-        }
+        // A thread, so that loom begins with all of them asleep.
+        let peer = thread::spawn(move || (0..3).for_each(|id| main.send(id, 1, QUIET)));
         for caller in callers {
             assert_eq!(caller.join().unwrap(), Waited::Done);
         }
+        peer.join().unwrap();
     });
 }
 

@@ -134,6 +134,22 @@ fn the_limit_of_the_process_refuses_too_and_is_given_back_when_a_pipe_is_dropped
 }
 
 #[test]
+fn an_announced_message_takes_only_what_has_arrived_and_a_discarded_end_gives_all_of_it_back() {
+    let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 2 << 20);
+    send(&main, &message(0, 1 << 20)).unwrap();
+    read_all(&renderer).unwrap();
+    let waits = main.queued();
+    assert!(budget.used() < waits + 2048, "{} for a whole mebibyte announced", budget.used() - waits);
+    assert!(budget.used() > waits);
+    renderer.set_gone();
+    renderer.discard();
+    assert_eq!(budget.used(), waits);
+    main.set_gone();
+    main.discard();
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
 fn a_large_message_waits_for_the_budget_and_arrives_when_there_is_room() {
     let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 10_000);
     send(&main, &message(1, 2000)).unwrap();
@@ -366,7 +382,8 @@ fn many_threads_call_through_one_pipe_and_each_gets_its_answer() {
 #[test]
 fn a_caller_gets_what_is_left_and_then_learns_that_the_peer_is_gone() {
     let Ends { main, renderer, .. } = small();
-    let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> = std::sync::Mutex::new(HashMap::from([(1, None), (2, None)]));
+    let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> =
+        std::sync::Mutex::new(HashMap::from([(1, None), (2, None)]));
     send(&main, &1u64.to_le_bytes()).unwrap();
     renderer.set_gone();
     let (bell, mut buffer) = (Bell::new(), Vec::new());
@@ -389,4 +406,148 @@ fn a_caller_whose_time_is_over_leaves_and_the_dispatcher_is_announced() {
     let before = renderer.own.dispatcher.load(Ordering::Relaxed);
     send(&main, b"hello").unwrap();
     assert_eq!(renderer.own.dispatcher.load(Ordering::Relaxed), before + 1);
+}
+
+/// A caller that only ever waits for its flag, asleep as soon as it may.
+fn waits(pipe: &Pipe, bell: &Arc<Bell>, until: Option<Instant>, is_done: impl Fn() -> bool) -> Waited {
+    struct Flag<F>(F);
+    impl<F: Fn() -> bool> Waiter for Flag<F> {
+        fn is_done(&mut self) -> bool {
+            (self.0)()
+        }
+        fn route(&mut self, _: &mut Vec<u8>) -> Routed {
+            Routed::Moved
+        }
+        fn may_read(&mut self) -> bool {
+            true
+        }
+        fn settle(&mut self) {}
+    }
+    let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
+    pipe.wait_until(&mut Flag(is_done), bell, &spin, until, &mut Vec::new())
+}
+
+fn wait_for(mut what: impl FnMut() -> bool) {
+    let until = Instant::now() + LONG;
+    while !what() {
+        assert!(Instant::now() < until, "it never came to that");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_message_without_bytes_that_found_no_room_is_drained_too() {
+    let Ends { main, renderer, .. } = small();
+    let mut sent = 0;
+    while main.queued() == 0 && sent < 10_000 {
+        send(&main, b"").unwrap();
+        sent += 1;
+    }
+    assert!(main.queued() > 0, "a queue that is not empty says so, even if no byte waits");
+    let mut got = read_all(&renderer).unwrap();
+    assert!(main.drain_queue().unwrap());
+    got.extend(read_all(&renderer).unwrap());
+    assert_eq!(got, vec![Vec::<u8>::new(); sent]);
+    assert_eq!(main.queued(), 0);
+}
+
+#[test]
+fn a_ring_full_of_quiet_replies_wakes_its_reader() {
+    let Ends { main, renderer, .. } = small();
+    assert_eq!(renderer.dispatcher_may_sleep(true), Ok(true));
+    let (_, before) = renderer.dispatcher_word();
+    while main.queued() == 0 {
+        assert_eq!(renderer.dispatcher_word().1, before, "not rung for what its callers wait for awake");
+        main.send(&mut vec![1; 100], SendMode { quiet: true, beyond_limit: false }).unwrap();
+    }
+    assert_eq!(renderer.dispatcher_word().1, before + 1, "rung, because the ring is full");
+}
+
+#[test]
+fn who_follows_and_waits_for_room_is_told_when_the_leader_has_drained() {
+    let Ends { main, renderer, .. } = small();
+    let bells = [Bell::new(), Bell::new()];
+    let done = Arc::new(AtomicBool::new(false));
+    let leading = {
+        let (renderer, bell, done) = (renderer.clone(), bells[0].clone(), done.clone());
+        thread::spawn(move || waits(&renderer, &bell, Some(Instant::now() + LONG), || done.load(Ordering::Acquire)))
+    };
+    wait_for(|| renderer.callers.lock().len() == 1);
+    send(&renderer, &message(1, 10_000)).unwrap();
+    let flushing = {
+        let (renderer, bell) = (renderer.clone(), bells[1].clone());
+        thread::spawn(move || {
+            renderer.begin_to_wait_for_room();
+            let waited = waits(&renderer, &bell, Some(Instant::now() + LONG), || renderer.queued() == 0);
+            renderer.end_to_wait_for_room();
+            waited
+        })
+    };
+    wait_for(|| renderer.callers.lock().len() == 2);
+    let mut got = Vec::new();
+    wait_for(|| {
+        got.extend(read_all(&main).unwrap());
+        !got.is_empty()
+    });
+    assert_eq!(got, [message(1, 10_000)]);
+    assert_eq!(flushing.join().unwrap(), Waited::Done);
+    assert!(!leading.is_finished());
+    done.store(true, Ordering::Release);
+    bells[0].ring();
+    assert_eq!(leading.join().unwrap(), Waited::Done);
+}
+
+#[test]
+fn the_peers_death_ends_every_sleep_of_the_leader_and_of_those_who_follow() {
+    let Ends { renderer, .. } = small();
+    let waiting: Vec<_> = (0..4)
+        .map(|_| {
+            let renderer = renderer.clone();
+            thread::spawn(move || waits(&renderer, &Bell::new(), Some(Instant::now() + LONG), || false))
+        })
+        .collect();
+    wait_for(|| renderer.callers.lock().len() == 4);
+    renderer.set_gone();
+    for thread in waiting {
+        assert_eq!(thread.join().unwrap(), Waited::Gone);
+    }
+    assert!(renderer.callers.lock().is_empty());
+    assert!(renderer.role_is_free());
+}
+
+#[test]
+fn a_leader_that_leaves_an_unreadable_message_behind_rings_the_dispatcher() {
+    let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 10_000);
+    send(&main, &message(1, 2000)).unwrap();
+    assert!(budget.take(8_000), "somebody else uses it up");
+    assert_eq!(renderer.dispatcher_may_sleep(false), Ok(true));
+    renderer.dispatcher.clear();
+    let until = Some(Instant::now() + Duration::from_millis(2));
+    assert_eq!(waits(&renderer, &Bell::new(), until, || false), Waited::TimedOut);
+    assert!(renderer.dispatcher.is_rung(), "the peer rings no second time for what lies there");
+    budget.give_back(8_000);
+}
+
+#[test]
+fn a_peer_that_wakes_a_caller_over_and_over_for_nothing_breaks_the_rules() {
+    let Ends { renderer, region, layout, .. } = small();
+    let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> = std::sync::Mutex::new(HashMap::from([(1, None)]));
+    let word = region.word32(layout.block(true) + direction::CALLER).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let storm = {
+        let stop = stop.clone();
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                word.fetch_add(1, Ordering::Relaxed);
+                crate::sys::futex_wake(&word, crate::sys::Scope::Shared, 1);
+            }
+        })
+    };
+    let (bell, mut buffer) = (Bell::new(), Vec::new());
+    let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
+    let until = Some(Instant::now() + LONG);
+    let waited = renderer.wait_until(&mut Caller { slots: &slots, id: 1 }, &bell, &spin, until, &mut buffer);
+    stop.store(true, Ordering::Relaxed);
+    storm.join().unwrap();
+    assert_eq!(waited, Waited::Violation(Violation::RungForNothing));
 }

@@ -3,7 +3,6 @@ use super::*;
 #[test]
 fn a_word_must_lie_in_the_region_and_be_aligned() {
     let region = Region::in_process(64);
-    assert_eq!(region.len(), 64);
     for offset in (0..80).chain([usize::MAX, usize::MAX - 3, usize::MAX - 7, 1 << 40]) {
         let fits = |bytes: usize| offset.is_multiple_of(bytes) && offset <= 64 - bytes;
         assert_eq!(region.word32(offset).is_ok(), fits(4), "a 32-bit word at {offset}");
@@ -39,7 +38,7 @@ fn what_does_not_fit_is_told_with_its_numbers() {
 fn a_region_in_this_process_is_zeroed_and_rounded_up_to_words() {
     for (asked, len) in [(0, 0), (1, 8), (8, 8), (9, 16), (4096, 4096)] {
         let region = Region::in_process(asked);
-        assert_eq!(region.len(), len);
+        assert!(region.word32(len).is_err());
         for offset in (0..len).step_by(8) {
             assert_eq!(region.word64(offset).unwrap().load(Ordering::Relaxed), 0);
         }
@@ -72,7 +71,7 @@ fn read(words: &Words, position: u64, len: usize) -> Vec<u8> {
 /// Lengths around words and around the change from words to a block copy, at every place in a small ring.
 fn copies_are_exact(writing: &Words, reading: &Words) {
     let count = writing.len();
-    let lens = (0..40).chain(240..280).chain([511, 512, 513, 1000]);
+    let lens = (0..40_usize).chain(240..280).chain([511, 512, 513, 1000]);
     for len in lens {
         let taken = len.div_ceil(WORD);
         let bytes: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8 | 1).collect();

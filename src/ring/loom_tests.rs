@@ -109,7 +109,7 @@ fn a_dropped_reservation_is_never_seen() {
         let writing = thread::spawn(move || {
             let mut record = writer.reserve(16).unwrap();
             record.write(0, b"never to be seen");
-            drop(record);
+            // Dropped without `commit`.
             let mut record = writer.reserve(4).unwrap();
             record.write(0, b"seen");
             record.commit(Kind::More);

@@ -219,7 +219,7 @@ fn a_dropped_reservation_changes_nothing_that_is_in_use() {
             let (before, position) = (ring.snapshot(), ring.writer.position);
             let Ok(mut record) = ring.writer.reserve(len) else { continue };
             record.write(0, &vec![0xaa; len]);
-            drop(record);
+            // Dropped without `commit`.
             assert_eq!(ring.writer.position, position);
             let after = ring.snapshot();
             for at in ring.reader.position..=position {
@@ -284,7 +284,7 @@ fn verdict(word: u64, offset: u64, count: u64) -> Result<Option<u64>, &'static s
     let (kind, len) = (word >> 56, word & ((1 << 56) - 1));
     match kind {
         _ if word == 0 => Ok(None),
-        1..=3 if len <= (count / 2 - 1) * 8 && 1 + len.div_ceil(8) <= count - offset => Ok(Some(len)),
+        1..=3 if len <= (count / 2 - 1) * 8 && len.div_ceil(8) < count - offset => Ok(Some(len)),
         1..=3 => Err("length"),
         4 => Err("padding"),
         _ => Err("word"),
@@ -300,7 +300,7 @@ fn every_kind_and_length_is_a_record_or_corrupt() {
             ring.advance_to(offset);
             for kind in 0..=255_u64 {
                 for len in &lengths {
-                    let word = kind << 56 | len;
+                    let word = (kind << 56) | len;
                     let is_padding_to_the_end = kind == 4 && offset != 0 && *len == (count - offset - 1) * 8;
                     if is_padding_to_the_end {
                         continue; // legal; see below
@@ -438,8 +438,8 @@ proptest! {
         words in prop::collection::vec(
             prop_oneof![
                 any::<u64>(),
-                (0_u64..6, 0_u64..140).prop_map(|(kind, len)| kind << 56 | len),
-                (any::<u8>(), any::<u64>()).prop_map(|(kind, len)| u64::from(kind) << 56 | len >> 8),
+                (0_u64..6, 0_u64..140).prop_map(|(kind, len)| (kind << 56) | len),
+                (any::<u8>(), any::<u64>()).prop_map(|(kind, len)| (u64::from(kind) << 56) | (len >> 8)),
             ],
             32,
         ),
@@ -462,13 +462,13 @@ proptest! {
 fn words_that_change_while_they_are_read_do_no_harm() {
     let mut ring = ring(16);
     let words = ring.region.words(RING_AT, 16).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let stop = std::sync::atomic::AtomicBool::new(false);
         let flipping = scope.spawn(|| {
             let mut random = Random(99);
             while !stop.load(Ordering::Relaxed) {
                 let kind = random.next() % 6;
-                let word = kind << 56 | random.next() % 64;
+                let word = (kind << 56) | (random.next() % 64);
                 words.at(random.next()).store(word, Ordering::Relaxed);
             }
         });

@@ -86,3 +86,15 @@ fn unwinding_frees_the_role_and_keeps_the_want() {
         assert!(held.release());
     });
 }
+
+/// Compiles only if `Held` is not `Sync` where the state is not: otherwise both implementations fit.
+#[test]
+fn a_held_role_is_shared_between_threads_only_if_its_state_may_be() {
+    struct IsSync;
+    trait NotSync<Ambiguous> {
+        fn holds() {}
+    }
+    impl<T: ?Sized> NotSync<()> for T {}
+    impl<T: ?Sized + Sync> NotSync<IsSync> for T {}
+    <Held<'_, std::cell::Cell<u32>> as NotSync<_>>::holds();
+}

@@ -212,3 +212,55 @@ fn a_wake_up_is_measured_within_its_bounds_or_not_at_all() {
     }
     thread.join().unwrap();
 }
+
+#[test]
+fn on_one_core_nothing_spins() {
+    let spin = Spin::new(Wait::Adaptive, Arc::new(AtomicU32::new(0)));
+    assert_eq!(spin.begin().round(), Next::Sleep);
+    let cost = Arc::new(AtomicU32::new(0));
+    let spin = Spin::new(Wait::Adaptive, cost.clone());
+    cost.store(8_000, Ordering::Relaxed); // the process may run on more cores now
+    let mut spinning = spin.begin();
+    assert_eq!(spinning.round(), Next::Sleep);
+    spinning.succeeded();
+    assert_ne!(spin.begin().round(), Next::Sleep);
+}
+
+#[test]
+fn room_that_was_made_is_told_once_and_only_to_who_wants_it() {
+    let region = Region::in_process(4096);
+    let (peer, own) = peer(&region);
+    for fenced in [false, true] {
+        peer.sleeper.store(DISPATCHER, Ordering::Relaxed);
+        own.peer_wants_room.store(0, Ordering::Relaxed);
+        assert_eq!(peer.room_was_made(&own, fenced), None);
+        assert_eq!(peer.sleeper.load(Ordering::Relaxed), DISPATCHER, "left alone");
+        own.peer_wants_room.store(u32::MAX, Ordering::Relaxed); // whatever is not 0
+        assert_eq!(peer.room_was_made(&own, fenced), Some(Ring(DISPATCHER)));
+        assert_eq!(peer.room_was_made(&own, fenced), None, "told once");
+        own.peer_wants_room.store(1, Ordering::Relaxed);
+        assert_eq!(peer.room_was_made(&own, fenced), None, "it wants room and is awake");
+        assert_eq!(own.peer_wants_room.load(Ordering::Relaxed), 0);
+    }
+    assert!(!peer.is_wanting());
+    peer.want_room();
+    assert!(peer.is_wanting());
+    peer.has_room();
+    assert!(!peer.is_wanting());
+}
+
+#[test]
+fn a_bell_with_an_event_rings_that_only_while_its_owner_sleeps() {
+    let bell = Bell::with_event(crate::sys::EventFd::new().unwrap());
+    let rung = || rustix::io::read(bell.event.as_ref().unwrap(), &mut [0; 8]).is_ok();
+    bell.ring();
+    assert!(!rung(), "awake: no system call");
+    assert!(!bell.prepare());
+    assert!(bell.clear());
+    assert!(bell.prepare());
+    bell.ring();
+    bell.ring();
+    bell.awake();
+    assert!(rung() && !rung());
+    assert!(bell.is_rung() && bell.clear() && !bell.is_rung());
+}

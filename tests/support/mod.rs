@@ -4,6 +4,7 @@
 
 mod process;
 
+#[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use process::*;
 use ringmain::{Backing, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
 use std::ops::Deref;

@@ -193,7 +193,11 @@ pub(crate) fn raise_descriptor_limit() {
 
 /// The fields of `/proc/PID/stat` behind the name: the state is the first. `None`: there is no such process.
 pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat_of(&format!("/proc/{pid}/stat"))
+}
+
+fn stat_of(path: &str) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(path).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     Some(fields.split_ascii_whitespace().map(str::to_string).collect())
 }
@@ -209,8 +213,11 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     rustix::process::kill_process(pid, signal).expect("a process that is there");
 }
 
-/// Stops a process and waits until it has stopped.
+/// Stops a process and waits until all its threads have stopped.
 pub(crate) fn stop(pid: u32) {
     signal(pid, Signal::STOP);
-    until("a stopped process has stopped", || stat(pid).is_some_and(|fields| fields[0] == "T"));
+    let has_stopped =
+        |thread: &String| stat_of(&format!("/proc/{pid}/task/{thread}/stat")).is_some_and(|it| it[0] == "T");
+    let threads = format!("/proc/{pid}/task");
+    until("all threads have stopped", || names_in(Path::new(&threads)).iter().all(has_stopped));
 }

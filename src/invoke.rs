@@ -28,6 +28,9 @@ enum State {
 
 /// The answer of a call, to be waited for: `.wait()` blocks, `.await` works on any executor.
 ///
+/// A future learns of the other side's death from the dispatcher: after the listener that runs there. A thread that
+/// waits learns it at once.
+///
 /// The request is sent already. Dropping this asks main to cancel: a handler that has not started is not started, an
 /// async one is dropped at its next await, a sync one ends and its value is thrown away. [`detach`](Self::detach) lets the
 /// call run unobserved.

@@ -303,7 +303,8 @@ impl Pipe {
     /// Bytes that wait in the queue. May change at any time.
     #[inline]
     pub(crate) fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        // Acquire: whoever sees an empty queue sees why, the death of the peer for one.
+        self.queued.load(Ordering::Acquire)
     }
 
     /// Bytes that may wait.
@@ -721,7 +722,7 @@ impl Pipe {
         let mut tx = self.tx.lock();
         let queue = std::mem::take(&mut tx.queue);
         self.budget.give_back(std::mem::take(&mut tx.queued));
-        self.queued.store(0, Ordering::Relaxed);
+        self.queued.store(0, Ordering::Release);
         drop(tx);
         drop(queue);
         self.tell_drained();

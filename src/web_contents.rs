@@ -195,7 +195,7 @@ impl Process<'_> {
     }
 
     /// Kills it with SIGKILL, exactly this process and no later one of the same number. One that has ended already is no
-    /// error.
+    /// error, and neither is one that was not spawned here and whose link is gone: it is not ours to kill any more.
     ///
     /// # Errors
     ///

@@ -69,6 +69,13 @@ impl Blocked {
         n
     }
 
+    /// What cannot be read for now waits, for as long as it takes; nobody is blamed for that.
+    fn still_waits(&self) {
+        let error = self.web_contents.flush(Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(self.web_contents.is_connected() && self.ipc_renderer.is_connected());
+    }
+
     /// Opens the gate and checks that the numbers below `to` arrive in order.
     fn arrive(&self, to: usize) {
         self.gate.open();
@@ -215,9 +222,10 @@ fn send_timeout_of_a_link_that_ends_says_disconnected() {
     let error = blocked.web_contents.close(Duration::ZERO).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("they are lost"), "{error}");
+    // At once, and not when the renderer reads again.
+    let results = bounded("both waits", move || [sending, flushing].map(|thread| thread.join().unwrap()));
+    assert_eq!(results.map(|result| result.unwrap_err().kind()), [ErrorKind::Disconnected; 2]);
     blocked.gate.open();
-    assert_eq!(sending.join().unwrap().unwrap_err().kind(), ErrorKind::Disconnected);
-    assert_eq!(flushing.join().unwrap().unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
 #[test]
@@ -402,6 +410,7 @@ fn a_thread_that_waits_stops_reading_when_the_inbox_is_full_and_nothing_is_lost(
     }
     until("the inbox is full", || blocked.inbox_is_full());
     go.send(()).unwrap();
+    blocked.still_waits();
     blocked.arrive(sent);
     calling.join().unwrap().unwrap();
 }
@@ -428,6 +437,7 @@ fn a_large_message_waits_until_the_process_limit_has_room_for_it() {
     blocked.web_contents.flush(PATIENCE).unwrap();
     blocked.web_contents.send("n", (600, "x".repeat(900_000))).unwrap();
     go.send(()).unwrap();
+    blocked.still_waits();
     blocked.arrive(601);
     calling.join().unwrap().unwrap();
     until("the budget is given back", || blocked.web_contents.send("n", (0, "x".repeat(1_000_000))).is_ok());

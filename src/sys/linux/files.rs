@@ -153,6 +153,7 @@ mod tests {
 
     #[test]
     fn the_runtime_directory_is_where_the_environment_says() {
+        let _alone = alone();
         let dir = Dir::new();
         let path = |xdg: Option<&str>, uid| runtime_path(xdg.map(PathBuf::from), &dir.0, uid);
         std::fs::create_dir(dir.0.join("1000")).expect("mkdir");
@@ -166,6 +167,7 @@ mod tests {
 
     #[test]
     fn a_private_directory_is_made_once_and_found_again() {
+        let _alone = alone();
         let dir = Dir::new();
         let path = dir.0.join("private");
         ensure_private_dir(&path).expect("make");
@@ -180,6 +182,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_others_can_use_is_refused_with_its_owner_and_mode() {
+        let _alone = alone();
         let dir = Dir::new();
         let make = |name: &str, mode| {
             let path = dir.0.join(name);
@@ -234,6 +237,7 @@ mod tests {
 
     #[test]
     fn many_that_take_and_remove_a_lock_never_hold_it_together() {
+        let _alone = alone();
         let dir = Dir::new();
         let (path, holders) = (dir.0.join("lock"), AtomicU32::new(0));
         thread::scope(|scope| {
@@ -261,6 +265,7 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_file_is_not_locked() {
+        let _alone = alone();
         let dir = Dir::new();
         symlink("/nonexistent", dir.0.join("link")).expect("symlink");
         for path in [dir.0.clone(), dir.0.join("link"), dir.0.join("missing/lock"), "/dev/null".into()] {

@@ -46,7 +46,8 @@ mod test {
     use std::os::fd::AsFd;
     use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    /// Serialises the tests that count or close descriptors with those that fork.
+    /// Serialises the tests for which it matters when a descriptor is closed with those that fork: a copy of the process
+    /// holds every descriptor for as long as it lives.
     pub(super) fn alone() -> MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
         ALONE.lock().unwrap_or_else(PoisonError::into_inner)

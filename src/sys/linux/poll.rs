@@ -119,6 +119,7 @@ pub(super) fn poll_until(fd: BorrowedFd<'_>, wanted: PollFlags, deadline: Option
 
 #[cfg(test)]
 mod tests {
+    use super::super::test::alone;
     use super::*;
     use crate::sys::{Arrived, peek, receive_nothing, send_message, socket_pair};
     use std::fs::File;
@@ -142,6 +143,7 @@ mod tests {
 
     #[test]
     fn rings_add_up_and_are_drained_once() {
+        let _alone = alone();
         let bell = EventFd::new().expect("eventfd");
         assert!(!drain(&bell));
         bell.ring();
@@ -152,6 +154,7 @@ mod tests {
 
     #[test]
     fn a_full_counter_is_rung_without_blocking_and_stays_readable() {
+        let _alone = alone();
         let bell = EventFd::new().expect("eventfd");
         rustix::io::write(&bell, &(u64::MAX - 1).to_ne_bytes()).expect("fill");
         bell.ring();
@@ -161,6 +164,7 @@ mod tests {
 
     #[test]
     fn every_ring_is_an_edge_without_a_read_in_between() {
+        let _alone = alone();
         let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
         poller.add(&bell, 7, Interest::READ_EDGE).expect("add");
         assert_eq!(happened(&poller, NOW), []);
@@ -176,6 +180,7 @@ mod tests {
 
     #[test]
     fn a_level_is_reported_until_it_is_drained() {
+        let _alone = alone();
         let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
         poller.add(&bell, u64::MAX, Interest::READ).expect("add");
         bell.ring();
@@ -187,6 +192,7 @@ mod tests {
 
     #[test]
     fn a_hang_up_is_reported_whatever_the_interest_and_data_only_when_wanted() {
+        let _alone = alone();
         let poller = Poller::new().expect("poller");
         let ((a, far_a), (b, far_b)) = (socket_pair().expect("pair"), socket_pair().expect("pair"));
         poller.add(&a, 1, Interest::HANGUP).expect("add");
@@ -203,6 +209,7 @@ mod tests {
 
     #[test]
     fn every_datagram_is_an_edge_on_a_socket() {
+        let _alone = alone();
         let ((near, far), poller) = (socket_pair().expect("pair"), Poller::new().expect("poller"));
         poller.add(&near, 3, Interest::READ_EDGE).expect("add");
         for _ in 0..3 {
@@ -214,6 +221,7 @@ mod tests {
 
     #[test]
     fn more_events_than_a_batch_arrive_with_the_next_calls() {
+        let _alone = alone();
         let poller = Poller::new().expect("poller");
         let bells: Vec<_> = (0..200).map(|_| EventFd::new().expect("eventfd")).collect();
         for (token, bell) in bells.iter().enumerate() {
@@ -232,6 +240,7 @@ mod tests {
 
     #[test]
     fn waits_end_with_their_timeout_and_extremes_are_no_error() {
+        let _alone = alone();
         let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
         poller.add(&bell, 1, Interest::READ).expect("add");
         assert_eq!(happened(&poller, Some(Duration::from_nanos(1))), []);
@@ -245,6 +254,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_polled_twice_or_at_all_is_an_error() {
+        let _alone = alone();
         let (bell, poller) = (EventFd::new().expect("eventfd"), Poller::new().expect("poller"));
         assert!(poller.remove(&bell).is_err());
         poller.add(&bell, 1, Interest::READ).expect("add");

@@ -264,9 +264,9 @@ pub(crate) fn is_unix_seqpacket(fd: impl AsFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test::alone;
+    use super::super::test::{alone, in_fork};
     use super::*;
-    use crate::sys::{create_sealed_memory, pidfd_ended, process_start_time, wait_readable};
+    use crate::sys::{Exit, create_sealed_memory, pidfd_ended, process_start_time, wait_readable};
     use std::fs::File;
     use std::os::unix::net::{UnixDatagram, UnixStream};
     use std::path::PathBuf;
@@ -302,6 +302,7 @@ mod tests {
 
     #[test]
     fn messages_keep_their_bounds_and_carry_descriptors() {
+        let _alone = alone();
         let (a, b) = socket_pair().expect("pair");
         let memory = memory();
         would_block(receive_message(&b, &mut [0; 8], 1));
@@ -326,21 +327,34 @@ mod tests {
     #[test]
     fn more_descriptors_than_asked_for_are_closed_and_reported() {
         let _alone = alone();
+        const TABLE: [(usize, usize); 7] = [(2, 1), (3, 1), (253, 1), (1, 0), (2, 0), (253, 252), (4, 3)];
         let (a, b) = socket_pair().expect("pair");
         let memory = memory();
-        let before = open_fds();
-        for (sent, asked) in [(2, 1), (3, 1), (253, 1), (1, 0), (2, 0), (253, 252), (4, 3)] {
-            send_message(&a, b"x", &vec![memory.as_fd(); sent]).expect("send");
-            let received = receive_message(&b, &mut [0; 8], asked).expect("receive");
-            assert!(received.truncated && !received.eof, "{sent} sent, {asked} asked for");
-            assert!(received.fds.len() <= asked, "{sent} sent, {asked} asked for");
-            drop(received);
-            assert_eq!(open_fds(), before, "{sent} sent, {asked} asked for");
-        }
+        // In a copy of the process, where no other test opens or closes anything meanwhile.
+        let exit = in_fork(|| {
+            let before = open_fds();
+            for (row, (sent, asked)) in TABLE.into_iter().enumerate() {
+                let row = row as u8;
+                if send_message(&a, b"x", &vec![memory.as_fd(); sent]).is_err() {
+                    return 10 + row;
+                }
+                let Ok(received) = receive_message(&b, &mut [0; 8], asked) else { return 20 + row };
+                if !received.truncated || received.eof || received.fds.len() > asked {
+                    return 30 + row;
+                }
+                drop(received);
+                if open_fds() != before {
+                    return 40 + row;
+                }
+            }
+            0
+        });
+        assert_eq!(exit, Exit::Code(0), "the tens say what failed, the ones in which row of {TABLE:?}");
     }
 
     #[test]
     fn a_message_longer_than_the_buffer_is_reported() {
+        let _alone = alone();
         let (a, b) = socket_pair().expect("pair");
         send_message(&a, &[7; 100], &[]).expect("send");
         send_message(&a, b"next", &[]).expect("send");
@@ -353,6 +367,7 @@ mod tests {
 
     #[test]
     fn the_end_is_told_from_an_empty_message_and_seen_after_what_was_sent() {
+        let _alone = alone();
         let (a, b) = socket_pair().expect("pair");
         rustix::net::send(&a, &[], SendFlags::empty()).expect("empty");
         assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Data(0));
@@ -375,6 +390,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_left_without_reading_is_an_end_too() {
+        let _alone = alone();
         for look in 0..3 {
             let (a, b) = socket_pair().expect("pair");
             send_message(&b, b"unread", &[]).expect("send");
@@ -393,16 +409,22 @@ mod tests {
         let _alone = alone();
         let (a, b) = socket_pair().expect("pair");
         let memory = memory();
-        let before = open_fds();
-        send_message(&a, b"gift", &[memory.as_fd(); 3]).expect("send");
-        assert_eq!(peek(&b, &mut [0; 2]).expect("peek"), Arrived::Data(2));
-        assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Data(4));
-        assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Nothing);
-        assert_eq!(open_fds(), before);
+        // In a copy of the process, where no other test opens or closes anything meanwhile.
+        let exit = in_fork(|| {
+            let before = open_fds();
+            let sent = send_message(&a, b"gift", &[memory.as_fd(); 3]).is_ok();
+            let looked = matches!(peek(&b, &mut [0; 2]), Ok(Arrived::Data(2)));
+            let taken = matches!(receive_nothing(&b), Ok(Arrived::Data(4)));
+            let empty = matches!(receive_nothing(&b), Ok(Arrived::Nothing));
+            let closed = open_fds() == before;
+            [sent, looked, taken, empty, closed].iter().position(|held| !held).map_or(0, |at| at as u8 + 1)
+        });
+        assert_eq!(exit, Exit::Code(0), "which of sent, looked, taken, empty, closed did not hold");
     }
 
     #[test]
     fn what_cannot_be_sent_is_an_error_with_the_numbers() {
+        let _alone = alone();
         let (a, b) = socket_pair().expect("pair");
         assert!(send_message(&a, b"", &[]).is_err());
         let error = send_message(&a, b"x", &[a.as_fd(); 254]).expect_err("too many");
@@ -422,6 +444,7 @@ mod tests {
 
     #[test]
     fn strangers_meet_at_a_path_and_learn_who_the_other_is() {
+        let _alone = alone();
         let dir = Dir::new();
         let path = dir.0.join("s");
         let error = connect_at(&path, None).expect_err("nobody");
@@ -455,6 +478,7 @@ mod tests {
 
     #[test]
     fn a_full_backlog_ends_with_the_timeout() {
+        let _alone = alone();
         let dir = Dir::new();
         let path = dir.0.join("s");
         let _listener = listen_at(&path, 0).expect("listen");
@@ -471,6 +495,7 @@ mod tests {
 
     #[test]
     fn a_path_that_does_not_fit_an_address_is_an_error_with_both_lengths() {
+        let _alone = alone();
         let dir = Dir::new();
         let fitting = dir.0.join("x".repeat(MAX_PATH - dir.0.as_os_str().len() - 1));
         let listener = listen_at(&fitting, 1).expect("107 bytes fit");
@@ -485,6 +510,7 @@ mod tests {
 
     #[test]
     fn only_our_kind_of_socket_is_taken_for_one() {
+        let _alone = alone();
         let (stream, _) = UnixStream::pair().expect("pair");
         let (datagram, _) = UnixDatagram::pair().expect("pair");
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
@@ -497,6 +523,7 @@ mod tests {
 
     #[test]
     fn a_socket_without_a_peer_names_nobody() {
+        let _alone = alone();
         let lonely = socket(SocketFlags::empty()).expect("socket");
         let error = peer_credentials(&lonely).expect_err("nobody");
         assert_eq!(error.kind(), io::ErrorKind::NotConnected);

@@ -157,6 +157,8 @@ pub(crate) struct Rx {
     /// Its whole length; 0 when none is.
     whole: usize,
     max_message: usize,
+    /// The head when the peer's last wish for room was answered.
+    answered: u64,
 }
 
 /// What reading one message gave.
@@ -271,6 +273,7 @@ impl Pipe {
                 assembly: Vec::new(),
                 whole: 0,
                 max_message: parts.max_message,
+                answered: 0,
             })),
             own: Own {
                 sleeper: region.word32(into + direction::SLEEPER)?,
@@ -551,7 +554,7 @@ impl Pipe {
     #[inline]
     fn release(&self, rx: &mut Rx, record: ring::Record) {
         if rx.reader.release(record) {
-            self.room_was_made(false);
+            self.room_was_made(rx, false);
         }
     }
 
@@ -559,12 +562,19 @@ impl Pipe {
     #[inline]
     pub(crate) fn publish_head(&self, rx: &mut Rx) {
         if rx.reader.publish() || self.own.peer_wants_room.load(Ordering::Relaxed) != 0 {
-            self.room_was_made(false);
+            self.room_was_made(rx, false);
         }
     }
 
-    fn room_was_made(&self, fenced: bool) {
+    /// Answers the peer's wish for room, unless none was made since it was last answered: then the peer has seen this head
+    /// and wishes for more, and ringing it would make it wish and ring again, for nothing and without end.
+    fn room_was_made(&self, rx: &mut Rx, fenced: bool) {
+        let head = rx.reader.published();
+        if head == rx.answered {
+            return;
+        }
         if let Some(ring) = self.peer.room_was_made(&self.own, fenced) {
+            rx.answered = head;
             self.peer.ring(ring);
         }
     }
@@ -577,7 +587,7 @@ impl Pipe {
     /// Looks once more, after an announcement, whether there is something to do: a record that may be read, room for
     /// what waits, a peer that wants room.
     fn look_again(&self, rx: &mut Rx, may_read: bool) -> Result<bool, Violation> {
-        self.room_was_made(true);
+        self.room_was_made(rx, true);
         Ok((may_read && rx.reader.has_more()) || self.drain_queue()?)
     }
 

@@ -299,6 +299,12 @@ impl Reader {
         due
     }
 
+    /// The head as last published.
+    #[inline]
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
     /// As [`publish`](Self::publish), where a fence and a look follow in any case.
     pub(crate) fn publish_and_look(&mut self) {
         self.publish();

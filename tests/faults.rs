@@ -43,9 +43,11 @@ fn a_listener_that_waits_reads_on_though_a_leading_caller_found_the_inbox_full()
     let ipc_main = builder().queue_limit(4096).build().unwrap();
     let (release, released) = channel();
     let released = Mutex::new(released);
+    let (leads, is_led) = channel();
     ipc_main.on("leader", move |event: &IpcMainEvent, ()| {
-        // Answered only when the other one asks.
+        // Answered only when the other one asks, who is told to when this is here.
         release.send(event.clone()).unwrap();
+        leads.send(()).unwrap();
     });
     ipc_main.on("ask", move |event: &IpcMainEvent, ()| {
         for number in 0..60 {
@@ -66,6 +68,7 @@ fn a_listener_that_waits_reads_on_though_a_leading_caller_found_the_inbox_full()
     });
     let leader = ipc_renderer.clone();
     let leads = std::thread::spawn(move || leader.send_sync::<String>("leader", ()).unwrap());
+    next(&is_led, "the leader's message");
     ipc_main.web_contents(ipc_renderer.id()).unwrap().send("go", ()).unwrap();
     assert_eq!(next(&is_asked, "the listener's answer"), "asked");
     assert_eq!(bounded("the leading caller", move || leads.join().unwrap()), "led");

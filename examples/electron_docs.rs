@@ -157,7 +157,7 @@ fn renderer_process() -> Result<(), Failure> {
     // ipcRenderer.removeListener('asynchronous-reply', listener)
     //
     // Closures cannot be compared, so `on` returns an id.
-    if !ipc_renderer.remove_listener("asynchronous-reply", listener) {
+    if !ipc_renderer.remove_listener("asynchronous-reply", &listener) {
         return Err("the listener of 'asynchronous-reply' was not there any more".into());
     }
 

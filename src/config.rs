@@ -176,7 +176,23 @@ macro_rules! common_options {
         }
     };
 }
-pub(crate) use common_options;
+
+/// The setter of the executor, which both builders have too.
+macro_rules! executor_option {
+    () => {
+        /// Hands async handlers to a runtime of yours instead of the dispatcher:
+        /// `.executor(move |future| { runtime.spawn(future); })`. Called on the dispatcher; it must not block.
+        #[must_use]
+        pub fn executor(
+            mut self,
+            executor: impl Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + 'static,
+        ) -> Self {
+            self.policies.executor = Some(std::sync::Arc::new(executor));
+            self
+        }
+    };
+}
+pub(crate) use {common_options, executor_option};
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -4,7 +4,7 @@
 
 use crate::wire::{Envelope, Kind};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Instant;
 
 /// What a message asks for.
@@ -22,18 +22,33 @@ pub(crate) enum Action {
     Cancel { call: u64 },
     /// The peer closes the link in order: nothing follows.
     Close,
+    /// Hand the message on to a frame of another renderer.
+    Forward { renderer: u32, frame: u32 },
+    /// Hand the message on to the host of the renderer.
+    ForwardToHost,
+    /// Run the listeners of a host: a guest of it has sent the message.
+    EmitFromGuest,
+    /// The renderer has a frame more.
+    OpenFrame { parent: u32 },
+    /// The renderer has a frame less.
+    CloseFrame,
 }
 
 /// What a message asks for, by its header alone.
 pub(crate) fn action(envelope: &Envelope<'_>) -> Action {
     let call = envelope.call;
     match envelope.kind {
-        Kind::Send => Action::Emit,
+        Kind::Send | Kind::Routed => Action::Emit,
         Kind::SendSync => Action::EmitSync { call },
         Kind::Invoke => Action::Call { call },
         Kind::Reply | Kind::ReplyError => Action::Complete { call },
         Kind::Cancel => Action::Cancel { call },
         Kind::Close => Action::Close,
+        Kind::SendTo => Action::Forward { renderer: envelope.peer, frame: envelope.peer_frame },
+        Kind::SendToHost => Action::ForwardToHost,
+        Kind::FromGuest => Action::EmitFromGuest,
+        Kind::OpenFrame => Action::OpenFrame { parent: envelope.peer_frame },
+        Kind::CloseFrame => Action::CloseFrame,
     }
 }
 
@@ -79,6 +94,13 @@ impl<S> Calls<S> {
         self.open.remove(&id)
     }
 
+    /// Ends the calls that `is_over` names; their ids, oldest first.
+    pub(crate) fn end_where(&mut self, is_over: impl Fn(&S) -> bool) -> Vec<(u64, S)> {
+        let mut over: Vec<_> = self.open.extract_if(|_, slot| is_over(slot)).collect();
+        over.sort_unstable_by_key(|(id, _)| *id);
+        over
+    }
+
     /// No call is answered any more: those that wait, oldest first.
     pub(crate) fn close(&mut self) -> Vec<S> {
         self.closed = true;
@@ -97,6 +119,122 @@ impl<S> Calls<S> {
 
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.open.contains_key(&id)
+    }
+}
+
+/// The frame that every renderer has, and that is never closed as long as its link works.
+pub(crate) const MAIN_FRAME: u32 = 1;
+
+/// The most frames that a renderer may have open at once, its main frame included (PROTOCOL.md).
+pub(crate) const MAX_FRAMES: usize = 4096;
+
+/// The frames of one renderer, as both ends count them: numbers rise and are never used twice. `F` is what an end keeps
+/// of an open one.
+#[derive(Debug)]
+pub(crate) struct Frames<F> {
+    open: BTreeMap<u32, Frame<F>>,
+    newest: u32,
+}
+
+#[derive(Debug)]
+struct Frame<F> {
+    parent: u32,
+    kept: F,
+}
+
+/// Why a frame cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoFrame {
+    TooMany,
+    /// Its number is not the next one.
+    NotNext {
+        next: u32,
+    },
+    /// A frame of this number was never opened.
+    NoParent {
+        parent: u32,
+    },
+}
+
+impl<F> Frames<F> {
+    /// A renderer with its main frame.
+    pub(crate) fn new(main_frame: F) -> Self {
+        let main_frame = Frame { parent: 0, kept: main_frame };
+        Self { open: BTreeMap::from([(MAIN_FRAME, main_frame)]), newest: MAIN_FRAME }
+    }
+
+    /// The number of the next frame, if there may be one.
+    pub(crate) fn next(&self) -> Result<u32, NoFrame> {
+        if self.open.len() >= MAX_FRAMES {
+            return Err(NoFrame::TooMany);
+        }
+        self.newest.checked_add(1).ok_or(NoFrame::TooMany)
+    }
+
+    /// Opens the [next](Self::next) frame. Its parent may have been closed meanwhile.
+    pub(crate) fn open(&mut self, id: u32, parent: u32, kept: F) -> Result<(), NoFrame> {
+        let next = self.next()?;
+        if id != next {
+            return Err(NoFrame::NotNext { next });
+        }
+        if !self.was_opened(parent) {
+            return Err(NoFrame::NoParent { parent });
+        }
+        self.open.insert(id, Frame { parent, kept });
+        self.newest = id;
+        Ok(())
+    }
+
+    /// Closes a frame; what was kept of it, if it was open. The main frame stays.
+    pub(crate) fn close(&mut self, id: u32) -> Option<F> {
+        if id == MAIN_FRAME {
+            return None;
+        }
+        self.open.remove(&id).map(|frame| frame.kept)
+    }
+
+    /// All that is kept; no frame is open any more.
+    pub(crate) fn close_all(&mut self) -> Vec<F> {
+        std::mem::take(&mut self.open).into_values().map(|frame| frame.kept).collect()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&F> {
+        self.open.get(&id).map(|frame| &frame.kept)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut F> {
+        self.open.get_mut(&id).map(|frame| &mut frame.kept)
+    }
+
+    pub(crate) fn is_open(&self, id: u32) -> bool {
+        self.open.contains_key(&id)
+    }
+
+    /// Whether it is open or was once.
+    pub(crate) fn was_opened(&self, id: u32) -> bool {
+        (MAIN_FRAME..=self.newest).contains(&id)
+    }
+
+    /// The frame in which an open one was opened; `None` for the main frame.
+    pub(crate) fn parent(&self, id: u32) -> Option<u32> {
+        self.open.get(&id).map(|frame| frame.parent).filter(|parent| *parent != 0)
+    }
+
+    /// The open frames, in the order in which they were opened.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.open.keys().copied().collect()
+    }
+
+    /// An open frame and the open ones below it, those opened last first.
+    pub(crate) fn subtree(&self, top: u32) -> Vec<u32> {
+        // Numbers rise: a parent comes before its children.
+        let mut below = BTreeSet::new();
+        for (id, frame) in &self.open {
+            if *id == top || below.contains(&frame.parent) {
+                below.insert(*id);
+            }
+        }
+        below.into_iter().rev().collect()
     }
 }
 
@@ -199,7 +337,7 @@ mod tests {
     use std::time::Duration;
 
     fn envelope(kind: Kind, call: u64) -> Envelope<'static> {
-        Envelope { kind, caller_awake: false, frame: 1, call, channel: "", sender: 0 }
+        Envelope { kind, caller_awake: false, frame: 1, call, channel: "", peer: 8, peer_frame: 9 }
     }
 
     #[test]
@@ -212,6 +350,12 @@ mod tests {
             (Kind::ReplyError, Action::Complete { call: 7 }),
             (Kind::Cancel, Action::Cancel { call: 7 }),
             (Kind::Close, Action::Close),
+            (Kind::SendTo, Action::Forward { renderer: 8, frame: 9 }),
+            (Kind::Routed, Action::Emit),
+            (Kind::SendToHost, Action::ForwardToHost),
+            (Kind::FromGuest, Action::EmitFromGuest),
+            (Kind::OpenFrame, Action::OpenFrame { parent: 9 }),
+            (Kind::CloseFrame, Action::CloseFrame),
         ];
         for (kind, expected) in table {
             assert_eq!(action(&envelope(kind, 7)), expected, "{kind:?}");
@@ -231,6 +375,55 @@ mod tests {
         assert_eq!(calls.close(), ["b", "c"]);
         assert_eq!(calls.begin("d"), Err(NotBegun::Closed));
         assert_eq!(calls.end(c), None);
+    }
+
+    #[test]
+    fn the_calls_that_are_named_end_and_the_others_go_on() {
+        let mut calls = Calls::new(9);
+        let ids = [7, 8, 7, 9].map(|slot| calls.begin(slot).unwrap());
+        assert_eq!(calls.end_where(|slot| *slot == 7), [(ids[0], 7), (ids[2], 7)]);
+        assert_eq!(calls.end_where(|slot| *slot == 7), []);
+        assert_eq!((calls.end(ids[0]), calls.end(ids[1])), (None, Some(8)));
+        assert_eq!(calls.close(), [9]);
+    }
+
+    #[test]
+    fn frames_have_rising_numbers_and_a_parent_that_was_there() {
+        let mut frames = Frames::new("main");
+        assert_eq!(frames.next(), Ok(2));
+        assert_eq!(frames.open(3, 1, "x"), Err(NoFrame::NotNext { next: 2 }));
+        assert_eq!(frames.open(1, 1, "x"), Err(NoFrame::NotNext { next: 2 }));
+        assert_eq!(frames.open(2, 2, "x"), Err(NoFrame::NoParent { parent: 2 }));
+        assert_eq!(frames.open(2, 0, "x"), Err(NoFrame::NoParent { parent: 0 }));
+        frames.open(2, 1, "two").unwrap();
+        frames.open(3, 2, "three").unwrap();
+        frames.open(4, 1, "four").unwrap();
+        assert_eq!((frames.parent(3), frames.parent(1)), (Some(2), None));
+        assert_eq!(frames.subtree(2), [3, 2]);
+        assert_eq!(frames.subtree(1), [4, 3, 2, 1]);
+        assert_eq!(frames.close(2), Some("two"));
+        assert_eq!(frames.close(2), None);
+        assert_eq!((frames.is_open(2), frames.was_opened(2), frames.was_opened(5)), (false, true, false));
+        assert_eq!(frames.open(5, 2, "five"), Ok(()), "its parent was closed meanwhile");
+        assert_eq!(frames.ids(), [1, 3, 4, 5]);
+        assert_eq!(frames.close(1), None, "the main frame stays");
+        assert_eq!(frames.get(1), Some(&"main"));
+        assert_eq!(frames.close_all(), ["main", "three", "four", "five"]);
+        assert!(!frames.is_open(1));
+    }
+
+    #[test]
+    fn as_many_frames_as_the_protocol_allows_may_be_open_and_numbers_end() {
+        let mut frames = Frames::new(());
+        for _ in 1..MAX_FRAMES {
+            frames.open(frames.next().unwrap(), 1, ()).unwrap();
+        }
+        assert_eq!(frames.next(), Err(NoFrame::TooMany));
+        assert_eq!(frames.open(4097, 1, ()), Err(NoFrame::TooMany));
+        frames.close(7);
+        assert_eq!(frames.next(), Ok(4097));
+        let mut last = Frames { newest: u32::MAX, ..Frames::new(()) };
+        assert_eq!(last.open(1, 1, ()), Err(NoFrame::TooMany));
     }
 
     #[test]

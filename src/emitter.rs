@@ -1,10 +1,14 @@
-//! What both sides' handles have in common: they are EventEmitters.
+//! What the handles have in common: they are EventEmitters, and they have handlers.
 
-use crate::driver::{Delivery, Engine, Listener};
-use crate::registry::{ListenerId, Where};
+use crate::driver::{
+    CatchPanic, Delivery, HANDLER_PANICKED, Handler, Listener, ListenerId, Receiver, Request, panic_text, record,
+};
+use crate::error::HandlerError;
+use crate::registry::Where;
 use crate::sync::Arc;
 use crate::wire::{self, FromArgs};
-use std::io::Write;
+use serde::Serialize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Erases a listener's types. The return value is ignored, as in Electron.
 pub(crate) fn listener<E, A, R, F>(event: fn(&Delivery<'_>) -> E, run: F) -> Listener
@@ -21,49 +25,112 @@ where
     })
 }
 
-pub(crate) fn add(engine: &Engine, channel: &str, listener: Listener, at: Where, once: bool) -> ListenerId {
-    let added = engine.registry.lock().add_listener(channel, listener, at, once);
-    if engine.is_stopping() {
-        // Nothing is called any more, and what it captured must not keep the engine.
-        remove(engine, channel, added.id);
-    }
-    if let Some(count) = added.leak_warning {
-        let most = engine.registry.lock().max_listeners();
-        let _ = writeln!(
-            std::io::stderr(),
-            "ringmain: possible EventEmitter memory leak detected. {count} {channel} listeners added, the limit is \
-             {most}. Use set_max_listeners to raise it"
-        );
-    }
-    added.id
+/// Erases the types of a listener that is shown every message, whatever its channel.
+pub(crate) fn any_channel_listener<E, R, F>(event: fn(&Delivery<'_>) -> E, run: F) -> Listener
+where
+    E: 'static,
+    R: 'static,
+    F: Fn(&E, &str, wire::Args) -> R + Send + Sync + 'static,
+{
+    Arc::new(move |delivery: &Delivery<'_>| {
+        let args = wire::decode_args::<wire::Args>(delivery.payload)?;
+        run(&event(delivery), delivery.channel, args);
+        Ok(())
+    })
 }
 
-pub(crate) fn remove(engine: &Engine, channel: &str, id: ListenerId) -> bool {
-    // Dropped after the lock: what it captured is foreign code.
-    let removed = engine.registry.lock().remove_listener(channel, id);
-    removed.is_some()
+/// Erases a handler's types.
+pub(crate) fn sync_handler<E, A, R, F>(event: fn(&Arc<Request>) -> E, handler: F) -> Handler
+where
+    E: 'static,
+    A: FromArgs + 'static,
+    R: Serialize + 'static,
+    F: Fn(&E, A) -> Result<R, HandlerError> + Send + Sync + 'static,
+{
+    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
+        let args = wire::decode_args::<A>(payload)?;
+        request.settle(handler(&event(request), args));
+        Ok(())
+    })
 }
 
-pub(crate) fn remove_all(engine: &Engine, channel: Option<&str>) {
-    let removed = engine.registry.lock().remove_all_listeners(channel);
-    drop(removed);
+/// Erases the types of a handler that answers by a future.
+pub(crate) fn async_handler<E, A, R, F, Fut>(event: fn(&Arc<Request>) -> E, handler: F) -> Handler
+where
+    E: 'static,
+    A: FromArgs + 'static,
+    R: Serialize + 'static,
+    F: Fn(E, A) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
+{
+    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
+        let args = wire::decode_args::<A>(payload)?;
+        let future = handler(event(request), args);
+        if !request.start() {
+            return Ok(()); // the id is in use: the link was cut
+        }
+        let request = request.clone();
+        let engine = request.link.engine.clone();
+        engine.spawn(async move {
+            match CatchPanic::new(future, request.clone()).await {
+                Some(Ok(result)) => {
+                    // `Serialize` and `Drop` of the result are the user's code.
+                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| request.settle(result))) {
+                        request.fail(&record(HANDLER_PANICKED, &panic_text(payload)));
+                    }
+                }
+                Some(Err(text)) => request.fail(&record(HANDLER_PANICKED, &text)),
+                None => {}
+            }
+        });
+        Ok(())
+    })
 }
 
-/// The methods of an emitter.
+/// Adds a listener whose types are known.
+pub(crate) fn add<E, A, R, F>(
+    receiver: &Arc<Receiver>,
+    event: fn(&Delivery<'_>) -> E,
+    channel: &str,
+    run: F,
+    at: Where,
+    once: bool,
+) -> ListenerId
+where
+    E: 'static,
+    A: FromArgs + 'static,
+    R: 'static,
+    F: Fn(&E, A) -> R + Send + Sync + 'static,
+{
+    receiver.add(channel, listener(event, run), at, once)
+}
+
+/// The methods of an emitter. The type has `emitter(&self) -> &Arc<Receiver>` and `here(&self) -> (Arc<Link>, u32)`.
 macro_rules! emitter_methods {
     ($event:ty) => {
         /// Calls `listener` for each message on `channel`, after those added before.
         ///
         /// Listeners run one at a time on the dispatcher thread and may call every method of this crate, their own
-        /// removal included. One that panics is reported to `on_error`; later ones still run. Arguments that do not fit
-        /// `A` are reported to `on_error`, and the listener is not called. What the closure returns is ignored.
+        /// removal included. Those of one emitter run in the order of their registration, for messages in the order in
+        /// which they were sent. One that panics is reported to `on_error`; later ones still run. Arguments that do not
+        /// fit `A` are reported to `on_error`, and the listener is not called. What the closure returns is ignored.
+        ///
+        /// From any thread; never blocks. The [`ListenerId`] removes the listener, by hand or as a guard.
+        ///
+        /// What is no function does not compile:
+        ///
+        /// ```compile_fail,E0277
+        /// # fn on(ipc_main: &ringmain::IpcMain) {
+        /// ipc_main.on::<(), (), _>("x", "no function");
+        /// # }
+        /// ```
         pub fn on<A, R, F>(&self, channel: &str, listener: F) -> ListenerId
         where
             A: FromArgs + 'static,
             R: 'static,
             F: Fn(&$event, A) -> R + Send + Sync + 'static,
         {
-            self.add(channel, crate::emitter::listener(<$event>::new, listener), Where::Back, false)
+            crate::emitter::add(self.emitter(), <$event>::new, channel, listener, Where::Back, false)
         }
 
         /// As [`on`](Self::on), for the next message alone: removed before it is called.
@@ -73,7 +140,7 @@ macro_rules! emitter_methods {
             R: 'static,
             F: Fn(&$event, A) -> R + Send + Sync + 'static,
         {
-            self.add(channel, crate::emitter::listener(<$event>::new, listener), Where::Back, true)
+            crate::emitter::add(self.emitter(), <$event>::new, channel, listener, Where::Back, true)
         }
 
         /// As [`on`](Self::on), before those added so far.
@@ -83,7 +150,7 @@ macro_rules! emitter_methods {
             R: 'static,
             F: Fn(&$event, A) -> R + Send + Sync + 'static,
         {
-            self.add(channel, crate::emitter::listener(<$event>::new, listener), Where::Front, false)
+            crate::emitter::add(self.emitter(), <$event>::new, channel, listener, Where::Front, false)
         }
 
         /// As [`once`](Self::once), before those added so far.
@@ -93,39 +160,161 @@ macro_rules! emitter_methods {
             R: 'static,
             F: Fn(&$event, A) -> R + Send + Sync + 'static,
         {
-            self.add(channel, crate::emitter::listener(<$event>::new, listener), Where::Front, true)
+            crate::emitter::add(self.emitter(), <$event>::new, channel, listener, Where::Front, true)
         }
 
-        fn add(&self, channel: &str, listener: crate::driver::Listener, at: Where, once: bool) -> ListenerId {
-            crate::emitter::add(&self.engine, channel, listener, at, once)
-        }
-
-        /// Removes one listener; false if there is none of this id on the channel. A message that is being delivered
-        /// still reaches it, as in Node.
-        pub fn remove_listener(&self, channel: &str, id: ListenerId) -> bool {
-            crate::emitter::remove(&self.engine, channel, id)
+        /// Removes one listener; false if there is none of this id on the channel of this emitter. A message that is
+        /// being delivered still reaches it, as in Node. As [`ListenerId::remove`].
+        pub fn remove_listener(&self, channel: &str, id: &ListenerId) -> bool {
+            let entry = id.of(self.emitter(), channel);
+            entry.is_some_and(|entry| self.emitter().remove(channel, entry))
         }
 
         /// Removes all listeners of one channel, or with `None` of all channels. Handlers stay.
         pub fn remove_all_listeners(&self, channel: Option<&str>) {
-            crate::emitter::remove_all(&self.engine, channel);
+            self.emitter().remove_all(channel);
         }
 
         /// How many listeners a channel has. Other threads may change that at any time.
         pub fn listener_count(&self, channel: &str) -> usize {
-            self.engine.registry.lock().listener_count(channel)
+            self.emitter().listener_count(channel)
+        }
+
+        /// The listeners of a channel, in the order in which they run. Other threads may change that at any time.
+        pub fn listeners(&self, channel: &str) -> Vec<ListenerId> {
+            self.emitter().listeners(channel)
         }
 
         /// The channels that have listeners, in the order in which they got their first. Other threads may change that
         /// at any time.
         pub fn event_names(&self) -> Vec<String> {
-            self.engine.registry.lock().event_names()
+            self.emitter().event_names()
         }
 
-        /// From how many listeners of one channel on a leak is suspected and said once, on stderr. Default 10; 0: never.
+        /// From how many listeners of one channel on a leak is suspected and said, once a channel: by `log::warn!`, or
+        /// on stderr where no logger is installed. It is only a warning. Default 10; 0: never.
         pub fn set_max_listeners(&self, max: usize) {
-            self.engine.registry.lock().set_max_listeners(max);
+            self.emitter().set_max_listeners(max);
+        }
+
+        /// What [`set_max_listeners`](Self::set_max_listeners) has set.
+        pub fn max_listeners(&self) -> usize {
+            self.emitter().max_listeners()
+        }
+
+        /// Calls the listeners of `channel` **on this thread**, one after the other, before it returns; nothing is sent.
+        /// Whether there were any. A listener may emit in turn: the inner one runs to its end first.
+        ///
+        /// Their event says [`is_local`](crate::IpcMainEvent::is_local), so that it is not taken for a message of
+        /// another process; what it sends in reply goes nowhere. The dispatcher may run a listener at the same time.
+        ///
+        /// Allocates the encoded arguments.
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::InvalidValue`](crate::ErrorKind::InvalidValue), as `send`; nothing was called.
+        pub fn emit<A: crate::wire::IntoArgs>(&self, channel: &str, args: A) -> crate::error::Result<bool> {
+            let (link, frame) = self.here();
+            link.engine.emit_local(&link, frame, self.emitter(), channel, &args)
+        }
+
+        /// Calls `hook` with channel and id when a listener is about to be added: Node's `newListener`, but no channel
+        /// that a message could name. On the thread that adds, with nothing held; a listener that the hook itself adds
+        /// comes before the new one.
+        pub fn on_new_listener(&self, hook: impl Fn(&str, &ListenerId) + Send + Sync + 'static) {
+            self.emitter().on_new_listener(std::sync::Arc::new(hook));
+        }
+
+        /// Calls `hook` with channel and id when a listener was removed: Node's `removeListener`. On the thread that
+        /// removes; for one of `once`, which is removed as it runs, on the thread that runs it. Nothing is held.
+        pub fn on_remove_listener(&self, hook: impl Fn(&str, &ListenerId) + Send + Sync + 'static) {
+            self.emitter().on_remove_listener(std::sync::Arc::new(hook));
         }
     };
 }
-pub(crate) use emitter_methods;
+
+/// The methods of what has handlers. The type has `emitter(&self) -> &Arc<Receiver>`.
+macro_rules! handler_methods {
+    ($event:ty) => {
+        /// Answers `invoke` on `channel` with what `handler` returns. It runs on the dispatcher thread, one at a time
+        /// and in the order of arrival, so one that takes long holds up everybody: see
+        /// [`handle_async`](Self::handle_async).
+        ///
+        /// `?` works in it with every `std::error::Error`; see [`HandlerError`](crate::HandlerError). A panic reaches
+        /// the caller as [`ErrorKind::HandlerPanicked`](crate::ErrorKind::HandlerPanicked), arguments that do not fit as
+        /// [`ErrorKind::BadArguments`](crate::ErrorKind::BadArguments).
+        ///
+        /// # Errors
+        ///
+        /// [`ErrorKind::DuplicateHandler`](crate::ErrorKind::DuplicateHandler) if the channel has a handler; that one
+        /// stays. [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) if nothing can call it any more.
+        pub fn handle<A, R, F>(&self, channel: &str, handler: F) -> crate::error::Result<()>
+        where
+            A: FromArgs + 'static,
+            R: serde::Serialize + 'static,
+            F: Fn(&$event, A) -> Result<R, crate::error::HandlerError> + Send + Sync + 'static,
+        {
+            self.emitter().set_handler(channel, crate::emitter::sync_handler(<$event>::new, handler), false)
+        }
+
+        /// As [`handle`](Self::handle), for one call: unregistered before it runs, so of two queued calls the second
+        /// finds no handler.
+        ///
+        /// # Errors
+        ///
+        /// As [`handle`](Self::handle).
+        pub fn handle_once<A, R, F>(&self, channel: &str, handler: F) -> crate::error::Result<()>
+        where
+            A: FromArgs + 'static,
+            R: serde::Serialize + 'static,
+            F: Fn(&$event, A) -> Result<R, crate::error::HandlerError> + Send + Sync + 'static,
+        {
+            self.emitter().set_handler(channel, crate::emitter::sync_handler(<$event>::new, handler), true)
+        }
+
+        /// Answers `invoke` on `channel` with what the future returns. Handlers start in the order of arrival and reply
+        /// in the order of completion.
+        ///
+        /// The future is polled on the dispatcher thread unless the builder was given an `executor`, which types of
+        /// tokio need. It is dropped at its next await when its caller cancels.
+        ///
+        /// # Errors
+        ///
+        /// As [`handle`](Self::handle).
+        pub fn handle_async<A, R, F, Fut>(&self, channel: &str, handler: F) -> crate::error::Result<()>
+        where
+            A: FromArgs + 'static,
+            R: serde::Serialize + 'static,
+            F: Fn($event, A) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<R, crate::error::HandlerError>> + Send + 'static,
+        {
+            self.emitter().set_handler(channel, crate::emitter::async_handler(<$event>::new, handler), false)
+        }
+
+        /// As [`handle_async`](Self::handle_async), for one call.
+        ///
+        /// # Errors
+        ///
+        /// As [`handle`](Self::handle).
+        pub fn handle_once_async<A, R, F, Fut>(&self, channel: &str, handler: F) -> crate::error::Result<()>
+        where
+            A: FromArgs + 'static,
+            R: serde::Serialize + 'static,
+            F: Fn($event, A) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<R, crate::error::HandlerError>> + Send + 'static,
+        {
+            self.emitter().set_handler(channel, crate::emitter::async_handler(<$event>::new, handler), true)
+        }
+
+        /// Removes the handler of a channel; false if it has none. Calls that have started are still answered.
+        pub fn remove_handler(&self, channel: &str) -> bool {
+            self.emitter().remove_handler(channel)
+        }
+
+        /// Whether the channel has a handler here. Other threads may change that at any time.
+        pub fn has_handler(&self, channel: &str) -> bool {
+            self.emitter().has_handler(channel)
+        }
+    };
+}
+pub(crate) use {emitter_methods, handler_methods};

@@ -59,6 +59,10 @@ pub enum ErrorKind {
     ReplyFull,
     /// The reply is not of the type that was asked for.
     BadReply,
+    // ---- between renderers
+    /// A message had nobody to go to: an unknown renderer, a frame that is gone, no host, a route that is refused. It was
+    /// dropped; told to `on_error` only.
+    Undeliverable,
     // ---- the peer or the system
     /// The peer broke the protocol; its link was cut.
     Protocol,
@@ -93,6 +97,7 @@ impl ErrorKind {
             Self::BadArguments => "bad arguments",
             Self::ReplyFull => "no room for the reply",
             Self::BadReply => "bad reply",
+            Self::Undeliverable => "undeliverable",
             Self::Protocol => "protocol violated",
             Self::Refused => "refused",
             Self::System => "system error",

@@ -1,10 +1,11 @@
 //! What listeners and handlers are given.
 
-use crate::driver::{Delivery, Link, Request};
+use crate::dispatch::MAIN_FRAME;
+use crate::driver::{Delivery, Link, Request, envelope};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::Arc;
-use crate::web_contents::WebContents;
-use crate::wire::IntoArgs;
+use crate::web_contents::{WebContents, WebFrameMain};
+use crate::wire::{Envelope, IntoArgs, Kind};
 use serde::Serialize;
 
 /// Given to main's listeners. A cheap clone that may be kept and sent to other threads; a synchronous message is
@@ -14,19 +15,31 @@ pub struct IpcMainEvent {
     link: Arc<Link>,
     frame: u32,
     request: Option<Arc<Request>>,
+    is_local: bool,
 }
 
 impl IpcMainEvent {
     pub(crate) fn new(delivery: &Delivery<'_>) -> Self {
-        Self { link: delivery.link.clone(), frame: delivery.frame, request: delivery.request.cloned() }
+        Self {
+            link: delivery.link.clone(),
+            frame: delivery.frame,
+            request: delivery.request.cloned(),
+            is_local: delivery.is_local,
+        }
     }
 
-    /// The renderer that sent the message.
+    /// The renderer that sent the message. Of an event that this process [emitted](crate::IpcMain::emit) itself: for
+    /// `web_contents.ipc()` that renderer, else one of number 0 that is not connected.
     pub fn sender(&self) -> WebContents {
         WebContents::new(self.link.clone())
     }
 
-    /// The frame of the renderer that sent the message; 1 is its main frame.
+    /// The frame that sent the message. It may be closed by now: see [`WebFrameMain::is_detached`].
+    pub fn sender_frame(&self) -> WebFrameMain {
+        WebFrameMain::new(self.link.clone(), self.frame)
+    }
+
+    /// The number of the frame that sent the message; 1 is the renderer's main frame.
     pub fn frame_id(&self) -> u32 {
         self.frame
     }
@@ -36,15 +49,34 @@ impl IpcMainEvent {
         self.link.pid()
     }
 
-    /// Sends to the frame that sent the message. As [`WebContents::send`], but a frame or renderer that is gone is no
-    /// error to a listener that answers late: the message is dropped, as in Electron.
+    /// Whether no renderer sent this: `emit` was called here, in main. Whoever validates senders looks at this first.
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Sends to exactly the frame that sent the message, be it a nested one. As [`WebContents::send`]; but a frame or
+    /// renderer that is gone is no error to a listener that answers late: the message is dropped, as in Electron, counted
+    /// in [`Stats::undeliverable`](crate::Stats::undeliverable) and told to `on_error`. In order with
+    /// [`WebContents::send`]. Never blocks.
     ///
     /// # Errors
     ///
     /// As [`WebContents::send`], [`ErrorKind::Disconnected`] excepted.
     pub fn reply<A: IntoArgs>(&self, channel: &str, args: A) -> Result<()> {
-        match self.link.send(self.frame, channel, &args) {
-            Err(error) if error.kind() == ErrorKind::Disconnected => Ok(()),
+        if self.is_local {
+            return Ok(());
+        }
+        let sent = match self.link.is_frame_open(self.frame) {
+            true => self.link.send(self.frame, channel, &args),
+            false => Err(self.link.disconnected()),
+        };
+        match sent {
+            Err(error) if error.kind() == ErrorKind::Disconnected => {
+                let (frame, renderer) = (self.frame, self.link.id);
+                let text = format!("a reply to frame {frame} of renderer {renderer} was dropped: it is gone");
+                self.link.undeliverable(channel, Error::new(ErrorKind::Undeliverable, text));
+                Ok(())
+            }
             result => result,
         }
     }
@@ -58,7 +90,7 @@ impl IpcMainEvent {
     /// then. A message that was sent by `send` has nobody to answer: nothing happens.
     pub fn set_return_value<T: Serialize>(&self, value: T) -> Result<()> {
         match &self.request {
-            Some(request) => answered(request.answer(&value)),
+            Some(request) => or_gone(request.answer(&value)),
             None => Ok(()),
         }
     }
@@ -69,20 +101,13 @@ impl IpcMainEvent {
     }
 }
 
-/// A caller that is gone does not mind.
-fn answered(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::Disconnected => Ok(()),
-        result => result,
-    }
-}
-
 impl std::fmt::Debug for IpcMainEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("IpcMainEvent")
             .field("sender", &self.link.id)
             .field("frame_id", &self.frame)
             .field("is_synchronous", &self.is_synchronous())
+            .field("is_local", &self.is_local)
             .finish()
     }
 }
@@ -103,7 +128,12 @@ impl IpcMainInvokeEvent {
         WebContents::new(self.request.link.clone())
     }
 
-    /// The frame of the renderer that called; 1 is its main frame.
+    /// The frame that called. It may be closed by now: see [`WebFrameMain::is_detached`].
+    pub fn sender_frame(&self) -> WebFrameMain {
+        WebFrameMain::new(self.request.link.clone(), self.request.frame)
+    }
+
+    /// The number of the frame that called; 1 is the renderer's main frame.
     pub fn frame_id(&self) -> u32 {
         self.request.frame
     }
@@ -130,45 +160,171 @@ impl std::fmt::Debug for IpcMainInvokeEvent {
     }
 }
 
+/// Given to a renderer's handlers, which main calls by [`WebContents::invoke`]. A cheap clone that may be kept and sent
+/// to other threads.
+#[derive(Clone)]
+pub struct IpcRendererInvokeEvent {
+    request: Arc<Request>,
+}
+
+impl IpcRendererInvokeEvent {
+    pub(crate) fn new(request: &Arc<Request>) -> Self {
+        Self { request: request.clone() }
+    }
+
+    /// The number of the frame that was called; 1 is the renderer's main frame.
+    pub fn frame_id(&self) -> u32 {
+        self.request.frame
+    }
+
+    /// Whether main does not want the answer any more: it dropped the call, its time was over, or it is gone. May become
+    /// true at any time, never false again.
+    pub fn is_cancelled(&self) -> bool {
+        self.request.is_cancelled()
+    }
+}
+
+impl std::fmt::Debug for IpcRendererInvokeEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IpcRendererInvokeEvent")
+            .field("frame_id", &self.request.frame)
+            .field("is_cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+/// Sends from a frame of this renderer to a frame of another one, through main.
+pub(crate) fn send_to<A: IntoArgs>(link: &Link, from: u32, to: (u32, u32), channel: &str, args: &A) -> Result<()> {
+    let (peer, peer_frame) = to;
+    if peer == 0 || peer_frame == 0 {
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            format!("there is no frame {peer_frame} of renderer {peer}: both count from 1, 0 is main (use send)"),
+        ));
+    }
+    link.send_args(&Envelope { frame: from, peer, peer_frame, ..envelope(Kind::SendTo, 0, channel) }, args)
+}
+
+/// As `reply`: who is gone does not mind.
+fn or_gone(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::Disconnected => Ok(()),
+        result => result,
+    }
+}
+
 /// Given to a renderer's listeners. A cheap clone that may be kept and sent to other threads.
 #[derive(Clone)]
 pub struct IpcRendererEvent {
     link: Arc<Link>,
+    frame: u32,
     sender: u32,
+    sender_frame: u32,
+    is_local: bool,
 }
 
 impl IpcRendererEvent {
     pub(crate) fn new(delivery: &Delivery<'_>) -> Self {
-        Self { link: delivery.link.clone(), sender: delivery.sender }
+        Self {
+            link: delivery.link.clone(),
+            frame: delivery.frame,
+            sender: delivery.peer,
+            sender_frame: delivery.peer_frame,
+            is_local: delivery.is_local,
+        }
     }
 
-    /// The id of the renderer that sent the message; 0 from main.
+    /// The id of the renderer that sent the message; 0 from main. Main fills it in: it cannot be forged.
     pub fn sender_id(&self) -> u32 {
         self.sender
     }
 
-    /// Sends to whoever sent the message.
+    /// The frame of that renderer; 0 from main.
+    pub fn sender_frame_id(&self) -> u32 {
+        self.sender_frame
+    }
+
+    /// Whether the main frame of another renderer sent the message; false from main, as
+    /// [`sender_id`](Self::sender_id) says.
+    pub fn sender_is_main_frame(&self) -> bool {
+        self.sender_frame == MAIN_FRAME
+    }
+
+    /// The frame of this renderer that the message is for.
+    pub fn frame_id(&self) -> u32 {
+        self.frame
+    }
+
+    /// Whether nobody sent this: `emit` was called in this process.
+    pub fn is_local(&self) -> bool {
+        self.is_local
+    }
+
+    /// Sends to whoever sent the message: to main, or through main to exactly the frame of the other renderer. Never
+    /// blocks.
     ///
     /// # Errors
     ///
     /// As [`IpcRenderer::send`](crate::IpcRenderer::send), [`ErrorKind::Disconnected`] excepted: a sender that is gone
     /// does not mind.
     pub fn reply<A: IntoArgs>(&self, channel: &str, args: A) -> Result<()> {
-        if self.sender != 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!("renderer {} cannot be answered: messages between renderers are not known yet", self.sender),
-            ));
+        if self.is_local {
+            return Ok(());
         }
-        match self.link.send(crate::driver::MAIN_FRAME, channel, &args) {
-            Err(error) if error.kind() == ErrorKind::Disconnected => Ok(()),
-            result => result,
-        }
+        or_gone(match self.sender {
+            0 => self.link.send(self.frame, channel, &args),
+            sender => send_to(&self.link, self.frame, (sender, self.sender_frame), channel, &args),
+        })
     }
 }
 
 impl std::fmt::Debug for IpcRendererEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IpcRendererEvent").field("sender_id", &self.sender).finish()
+        f.debug_struct("IpcRendererEvent")
+            .field("sender_id", &self.sender)
+            .field("sender_frame_id", &self.sender_frame)
+            .field("frame_id", &self.frame)
+            .field("is_local", &self.is_local)
+            .finish()
+    }
+}
+
+/// Given to a host that listens to its guests: [`IpcRenderer::on_ipc_message`](crate::IpcRenderer::on_ipc_message). A
+/// cheap clone that may be kept and sent to other threads.
+#[derive(Clone)]
+pub struct GuestEvent {
+    link: Arc<Link>,
+    guest: u32,
+    frame: u32,
+}
+
+impl GuestEvent {
+    pub(crate) fn new(delivery: &Delivery<'_>) -> Self {
+        Self { link: delivery.link.clone(), guest: delivery.peer, frame: delivery.peer_frame }
+    }
+
+    /// The id of the guest, as main numbers it. Main fills it in: it cannot be forged.
+    pub fn guest_id(&self) -> u32 {
+        self.guest
+    }
+
+    /// The frame of the guest that sent the message; 1 is its main frame.
+    pub fn frame_id(&self) -> u32 {
+        self.frame
+    }
+
+    /// Sends to exactly that frame of the guest, through main. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// As [`IpcRenderer::send_to`](crate::IpcRenderer::send_to), [`ErrorKind::Disconnected`] excepted.
+    pub fn reply<A: IntoArgs>(&self, channel: &str, args: A) -> Result<()> {
+        or_gone(send_to(&self.link, MAIN_FRAME, (self.guest, self.frame), channel, &args))
+    }
+}
+
+impl std::fmt::Debug for GuestEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestEvent").field("guest_id", &self.guest).field("frame_id", &self.frame).finish()
     }
 }

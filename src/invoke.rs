@@ -43,14 +43,35 @@ pub struct Invoke<R> {
 }
 
 impl<R: DeserializeOwned> Invoke<R> {
-    pub(crate) fn send<A: IntoArgs>(link: &Arc<Link>, channel: &str, args: &A) -> Self {
-        let state = match link.call(Kind::Invoke, channel, args) {
+    /// Sends the request, from or to a frame of the renderer at this link.
+    pub(crate) fn send<A: IntoArgs>(link: &Arc<Link>, frame: u32, channel: &str, args: &A) -> Self {
+        let state = match link.call(Kind::Invoke, frame, channel, args) {
             Ok((id, call)) => {
                 State::Pending(Pending { link: link.clone(), channel: channel.into(), id, call, attended: false })
             }
             Err(error) => State::Failed(Some(error)),
         };
         Self { state, timeout: None, deadline: None, result: PhantomData }
+    }
+
+    pub(crate) fn failed(error: Error) -> Self {
+        Self { state: State::Failed(Some(error)), timeout: None, deadline: None, result: PhantomData }
+    }
+
+    /// As [`send`](Self::send), and the call is given up after `timeout` whether anybody waits for it or not: what never
+    /// answers costs a slot for that long.
+    pub(crate) fn send_within<A: IntoArgs>(
+        link: &Arc<Link>,
+        frame: u32,
+        channel: &str,
+        args: &A,
+        timeout: Duration,
+    ) -> Self {
+        let call = Self::send(link, frame, channel, args).timeout(timeout);
+        if let (State::Pending(pending), Some(at)) = (&call.state, call.deadline) {
+            link.engine.add_deadline(at, link.id, pending.id);
+        }
+        call
     }
 
     /// Gives up after `timeout`, counted from here, with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); main is then
@@ -103,10 +124,8 @@ impl<R> Invoke<R> {
 
 impl Pending {
     fn unattend(&self) {
-        if self.attended
-            && let Some(pipe) = self.link.pipe()
-        {
-            pipe.unattend();
+        if self.attended {
+            self.link.unattend();
         }
     }
 }
@@ -142,10 +161,7 @@ impl<R: DeserializeOwned> Future for Invoke<R> {
                 if let Some(at) = this.deadline {
                     pending.link.engine.add_deadline(at, pending.link.id, pending.id);
                 }
-                match pending.link.pipe() {
-                    Some(pipe) => pipe.attend(),
-                    None => pending.attended = false,
-                }
+                pending.link.attend();
             }
             // A link that is gone fails what waits, by the dispatcher, once all that arrived is delivered.
             if !pending.call.is_done() {

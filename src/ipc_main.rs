@@ -1,23 +1,18 @@
 //! The main process's end.
 
-use crate::config::{Backing, Config, common_options};
-use crate::driver::{
-    Accept, CatchPanic, Credentials, Engine, ErrorReport, Executor, HANDLER_PANICKED, Handler, Listening, Request,
-    panic_text, record,
-};
-use crate::emitter::emitter_methods;
-use crate::error::{Error, ErrorKind, HandlerError, Result};
+use crate::config::{Backing, Config, common_options, executor_option};
+use crate::dispatch::MAIN_FRAME;
+use crate::driver::{Accept, Credentials, Engine, ErrorReport, Hop, Link, ListenerId, Listening, Policies, Receiver};
+use crate::emitter::{emitter_methods, handler_methods};
+use crate::error::Result;
 use crate::event::{IpcMainEvent, IpcMainInvokeEvent};
 use crate::ipc_renderer::IpcRenderer;
 use crate::link::{GoneReason, Side};
-use crate::registry::{ListenerId, Where};
+use crate::registry::Where;
 use crate::sync::Arc;
-use crate::web_contents::WebContents;
-use crate::wire::{self, FromArgs};
-use serde::Serialize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::web_contents::{WebContents, WebFrameMain};
+use crate::wire::FromArgs;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::Command;
 use std::time::Duration;
 
@@ -70,105 +65,27 @@ impl IpcMain {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if threads or descriptors cannot be had.
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if threads or descriptors cannot be had.
     pub fn new() -> Result<Self> {
         Self::builder().build()
     }
 
     /// Options first.
     pub fn builder() -> IpcMainBuilder {
-        IpcMainBuilder { config: Config::default(), executor: None, accept: None }
+        IpcMainBuilder { config: Config::default(), policies: Policies::default(), accept: None }
+    }
+
+    fn emitter(&self) -> &Arc<Receiver> {
+        &self.engine.receiver
+    }
+
+    fn here(&self) -> (Arc<Link>, u32) {
+        (Link::nobody(&self.engine), MAIN_FRAME)
     }
 
     emitter_methods!(IpcMainEvent);
 
-    // ---- handlers -----------------------------------------------------------------------------------------------
-
-    /// Answers `invoke` on `channel` with what `handler` returns. It runs on the dispatcher thread, so one that takes
-    /// long holds up everybody: see [`handle_async`](Self::handle_async).
-    ///
-    /// `?` works in it with every `std::error::Error`; see [`HandlerError`]. A panic reaches the caller as
-    /// [`ErrorKind::HandlerPanicked`].
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::DuplicateHandler`] if the channel has a handler; that one stays. [`ErrorKind::Disconnected`] after
-    /// [`shutdown`](Self::shutdown).
-    pub fn handle<A, R, F>(&self, channel: &str, handler: F) -> Result<()>
-    where
-        A: FromArgs + 'static,
-        R: Serialize + 'static,
-        F: Fn(&IpcMainInvokeEvent, A) -> Result<R, HandlerError> + Send + Sync + 'static,
-    {
-        self.set_handler(channel, sync_handler(handler), false)
-    }
-
-    /// As [`handle`](Self::handle), for one call: unregistered before it runs, so of two queued calls the second finds
-    /// no handler.
-    ///
-    /// # Errors
-    ///
-    /// As [`handle`](Self::handle).
-    pub fn handle_once<A, R, F>(&self, channel: &str, handler: F) -> Result<()>
-    where
-        A: FromArgs + 'static,
-        R: Serialize + 'static,
-        F: Fn(&IpcMainInvokeEvent, A) -> Result<R, HandlerError> + Send + Sync + 'static,
-    {
-        self.set_handler(channel, sync_handler(handler), true)
-    }
-
-    /// Answers `invoke` on `channel` with what the future returns. Handlers start in the order of arrival and reply in
-    /// the order of completion.
-    ///
-    /// The future is polled on the dispatcher thread unless the builder was given an
-    /// [`executor`](IpcMainBuilder::executor), which types of tokio need. It is dropped at its next await when its
-    /// caller cancels.
-    ///
-    /// # Errors
-    ///
-    /// As [`handle`](Self::handle).
-    pub fn handle_async<A, R, F, Fut>(&self, channel: &str, handler: F) -> Result<()>
-    where
-        A: FromArgs + 'static,
-        R: Serialize + 'static,
-        F: Fn(IpcMainInvokeEvent, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
-    {
-        self.set_handler(channel, async_handler(handler), false)
-    }
-
-    /// As [`handle_async`](Self::handle_async), for one call.
-    ///
-    /// # Errors
-    ///
-    /// As [`handle`](Self::handle).
-    pub fn handle_once_async<A, R, F, Fut>(&self, channel: &str, handler: F) -> Result<()>
-    where
-        A: FromArgs + 'static,
-        R: Serialize + 'static,
-        F: Fn(IpcMainInvokeEvent, A) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
-    {
-        self.set_handler(channel, async_handler(handler), true)
-    }
-
-    fn set_handler(&self, channel: &str, handler: Handler, once: bool) -> Result<()> {
-        if self.engine.is_stopping() {
-            return Err(Error::new(ErrorKind::Disconnected, "this IpcMain was shut down"));
-        }
-        let refused = self.engine.registry.lock().set_handler(channel, handler, once);
-        // The refused one is dropped here, with nothing held.
-        refused.map_err(|_handler| {
-            Error::new(ErrorKind::DuplicateHandler, format!("Attempted to register a second handler for '{channel}'"))
-        })
-    }
-
-    /// Removes the handler of a channel; false if it has none. Calls that have started are still answered.
-    pub fn remove_handler(&self, channel: &str) -> bool {
-        let removed = self.engine.registry.lock().remove_handler(channel);
-        removed.is_some()
-    }
+    handler_methods!(IpcMainInvokeEvent);
 
     // ---- renderers ----------------------------------------------------------------------------------------------
 
@@ -181,7 +98,7 @@ impl IpcMain {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`] if the program cannot be started or a resource is missing, [`ErrorKind::Limit`].
+    /// [`ErrorKind::System`](crate::ErrorKind::System) if the program cannot be started or a resource is missing, [`ErrorKind::Limit`](crate::ErrorKind::Limit).
     pub fn spawn(&self, program: Command) -> Result<WebContents> {
         self.engine.spawn_renderer(program).map(WebContents::new)
     }
@@ -194,7 +111,7 @@ impl IpcMain {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NameInUse`], [`ErrorKind::InvalidConfig`] for a bad name, [`ErrorKind::System`] for a path longer
+    /// [`ErrorKind::NameInUse`](crate::ErrorKind::NameInUse), [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for a bad name, [`ErrorKind::System`](crate::ErrorKind::System) for a path longer
     /// than a socket address takes or a runtime directory that is not ours alone.
     pub fn listen(&self, name: &str) -> Result<PathBuf> {
         let listening: Arc<Listening> = self.engine.listen(name, self.accept.clone())?;
@@ -205,7 +122,7 @@ impl IpcMain {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::System`], [`ErrorKind::Limit`].
+    /// [`ErrorKind::System`](crate::ErrorKind::System), [`ErrorKind::Limit`](crate::ErrorKind::Limit).
     pub fn attach(&self) -> Result<IpcRenderer> {
         let (link, socket) = self.engine.attach_renderer()?;
         IpcRenderer::attached(&self.engine, &link, socket)
@@ -233,7 +150,8 @@ impl IpcMain {
     }
 
     /// Calls `hook` on the dispatcher for what goes wrong where nobody waits for an error: listeners that panic or whose
-    /// arguments do not fit, connections refused. Without a hook each is one line on stderr. A second hook replaces the
+    /// arguments do not fit, messages between renderers that have nobody to go to, connections refused. Without a hook
+    /// each is said by `log::error!`, or as one line on stderr where no logger is installed. A second hook replaces the
     /// first.
     pub fn on_error(&self, hook: impl Fn(&ErrorReport) + Send + Sync + 'static) {
         self.engine.set_error_hook(Arc::new(hook));
@@ -253,54 +171,52 @@ impl std::fmt::Debug for IpcMain {
     }
 }
 
-fn sync_handler<A, R, F>(handler: F) -> Handler
-where
-    A: FromArgs + 'static,
-    R: Serialize + 'static,
-    F: Fn(&IpcMainInvokeEvent, A) -> Result<R, HandlerError> + Send + Sync + 'static,
-{
-    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
-        let args = wire::decode_args::<A>(payload)?;
-        request.settle(handler(&IpcMainInvokeEvent::new(request), args));
-        Ok(())
-    })
+/// A message on its way from one renderer to another, for the policy of [`IpcMainBuilder::allow_route`].
+pub struct Route<'a>(&'a Hop<'a>);
+
+impl Route<'_> {
+    /// The renderer that sends.
+    pub fn sender(&self) -> WebContents {
+        WebContents::new(self.0.from.clone())
+    }
+
+    /// The frame of it that sends.
+    pub fn sender_frame(&self) -> WebFrameMain {
+        WebFrameMain::new(self.0.from.clone(), self.0.from_frame)
+    }
+
+    /// The renderer that is to get the message.
+    pub fn target(&self) -> WebContents {
+        WebContents::new(self.0.to.clone())
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> &str {
+        self.0.channel
+    }
+
+    /// Whether it is a guest's message to its host (`send_to_host`), not one to a renderer by its id (`send_to`).
+    pub fn is_to_host(&self) -> bool {
+        self.0.to_host
+    }
 }
 
-fn async_handler<A, R, F, Fut>(handler: F) -> Handler
-where
-    A: FromArgs + 'static,
-    R: Serialize + 'static,
-    F: Fn(IpcMainInvokeEvent, A) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
-{
-    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
-        let args = wire::decode_args::<A>(payload)?;
-        let future = handler(IpcMainInvokeEvent::new(request), args);
-        if !request.start() {
-            return Ok(()); // the id is in use: the link was cut
-        }
-        let request = request.clone();
-        let engine = request.link.engine.clone();
-        engine.spawn(async move {
-            match CatchPanic::new(future, request.clone()).await {
-                Some(Ok(result)) => {
-                    // `Serialize` and `Drop` of the result are the user's code.
-                    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| request.settle(result))) {
-                        request.fail(&record(HANDLER_PANICKED, &panic_text(payload)));
-                    }
-                }
-                Some(Err(text)) => request.fail(&record(HANDLER_PANICKED, &text)),
-                None => {}
-            }
-        });
-        Ok(())
-    })
+impl std::fmt::Debug for Route<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Route")
+            .field("sender", &self.0.from.id)
+            .field("sender_frame", &self.0.from_frame)
+            .field("target", &self.0.to.id)
+            .field("channel", &self.0.channel)
+            .field("is_to_host", &self.0.to_host)
+            .finish()
+    }
 }
 
 /// Options of an [`IpcMain`].
 pub struct IpcMainBuilder {
     config: Config,
-    executor: Option<Executor>,
+    policies: Policies,
     accept: Option<Accept>,
 }
 
@@ -337,14 +253,15 @@ impl IpcMainBuilder {
         self
     }
 
-    /// Hands async handlers to a runtime of yours instead of the dispatcher:
-    /// `.executor(move |future| { runtime.spawn(future); })`. Called on the dispatcher; it must not block.
+    executor_option!();
+
+    /// Decides which messages may pass from one renderer to another by `send_to` and `send_to_host`; without it all may,
+    /// because the sender's id cannot be forged. Called on the dispatcher for each of them, with nothing held; it must
+    /// not block. What it refuses is dropped, counted in [`Stats::undeliverable`](crate::Stats::undeliverable) of the
+    /// sender and told to [`on_error`](IpcMain::on_error). A policy that panics refuses.
     #[must_use]
-    pub fn executor(
-        mut self,
-        executor: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync + 'static,
-    ) -> Self {
-        self.executor = Some(Arc::new(executor));
+    pub fn allow_route(mut self, policy: impl Fn(&Route<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.policies.route = Some(Arc::new(move |hop| policy(&Route(hop))));
         self
     }
 
@@ -360,9 +277,9 @@ impl IpcMainBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidConfig`] naming the option and its range, [`ErrorKind::System`].
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) naming the option and its range, [`ErrorKind::System`](crate::ErrorKind::System).
     pub fn build(self) -> Result<IpcMain> {
-        let engine = Engine::new(Side::Main, self.config, self.executor)?;
+        let engine = Engine::new(Side::Main, self.config, self.policies)?;
         engine.start()?;
         Ok(IpcMain { accept: self.accept, _owner: Some(Owner(engine.clone())), engine })
     }

@@ -55,6 +55,8 @@ mod role;
 mod wake;
 
 #[cfg(not(loom))]
+mod channel;
+#[cfg(not(loom))]
 mod config;
 #[cfg(not(loom))]
 mod dispatch;
@@ -90,15 +92,15 @@ pub use wake::Wait;
 
 #[cfg(not(loom))]
 pub use {
+    channel::{ArgOf, ArgsOf, Callee, Channel, Handles, Listens, Sends},
     config::Backing,
-    driver::{Credentials, ErrorReport},
+    driver::{Credentials, ErrorReport, ListenerId, ScopedListener},
     error::{Error, ErrorKind, HandlerError, HandlerResultExt, Result},
-    event::{IpcMainEvent, IpcMainInvokeEvent, IpcRendererEvent},
+    event::{GuestEvent, IpcMainEvent, IpcMainInvokeEvent, IpcRendererEvent, IpcRendererInvokeEvent},
     invoke::Invoke,
-    ipc_main::{IpcMain, IpcMainBuilder},
+    ipc_main::{IpcMain, IpcMainBuilder, Route},
     ipc_renderer::{IpcRenderer, IpcRendererBuilder},
     link::GoneReason,
-    registry::ListenerId,
-    web_contents::{ExitStatus, Process, Stats, WebContents},
+    web_contents::{ExitStatus, IpcReceiver, Process, Stats, WebContents, WebFrameMain},
     wire::{Args, FromArgs, IntoArgs, ValueError},
 };

@@ -458,6 +458,15 @@ impl Link {
         Self::new(Side::Renderer, config, now)
     }
 
+    /// A machine that has ended.
+    pub(crate) fn gone() -> Self {
+        let limits = Limits { max_message_size: 1, max_pending_calls: 1, max_depth: 1, max_values: 1, max_text: 1 };
+        let waking = Waking { can_ring: Doorbells::FUTEX_AND_EVENTFD, sleeps_on: Doorbell::Futex };
+        let config = Config { pid: 0, app: App::default(), limits, waking, timeout: None, sees_exit: false };
+        let (state, outputs) = (State::Gone, VecDeque::new());
+        Self { side: Side::Main, config, offer: None, state, deadline: None, outputs }
+    }
+
     fn new(side: Side, config: Config, now: Instant) -> Self {
         let deadline = config.timeout.and_then(|timeout| now.checked_add(timeout));
         Self { side, config, offer: None, state: State::Handshake, deadline, outputs: VecDeque::new() }

@@ -39,6 +39,15 @@ impl Budget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
+    /// Takes `bytes` for a message that waits; one that is sent on behalf of another peer may not take the second half.
+    pub(crate) fn take_for(&self, bytes: usize, routed: bool) -> Result<(), SendError> {
+        let limit = if routed { self.limit / 2 } else { self.limit };
+        if (routed && self.used() > limit) || !self.take(bytes) {
+            return Err(SendError::ProcessFull { used: self.used(), limit });
+        }
+        Ok(())
+    }
+
     /// Whether `bytes` would fit now.
     fn has_room(&self, bytes: usize) -> bool {
         self.used().checked_add(bytes).is_some_and(|sum| sum <= self.limit)
@@ -82,7 +91,13 @@ pub(crate) struct SendMode {
     pub(crate) quiet: bool,
     /// Taken beyond the limit: for what is small and bounded by something else.
     pub(crate) beyond_limit: bool,
+    /// On behalf of another peer: of such messages no more may wait than [`ROUTED_SHARE`] of the limits, so that one
+    /// peer cannot use up the room that this process needs for another.
+    pub(crate) routed: bool,
 }
+
+/// What is sent on behalf of other peers may use this part of a queue.
+pub(crate) const ROUTED_SHARE: usize = 4;
 
 /// What the peer broke. The link is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +148,7 @@ impl std::fmt::Display for Violation {
 
 struct Queued {
     bytes: Vec<u8>,
+    routed: bool,
     /// Bytes that are in the ring already; 0 before the first chunk.
     sent: usize,
 }
@@ -143,6 +159,8 @@ pub(crate) struct Tx {
     queue: VecDeque<Queued>,
     /// Bytes of `queue` not yet in the ring.
     queued: usize,
+    /// Those of them that are sent on behalf of other peers.
+    routed: usize,
     /// The largest record: a quarter of the ring.
     chunk: usize,
     /// We said that we want room, looked once more, and found none.
@@ -263,6 +281,7 @@ impl Pipe {
                 writer,
                 queue: VecDeque::new(),
                 queued: 0,
+                routed: 0,
                 chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
                 wanting: false,
             })),
@@ -354,12 +373,15 @@ impl Pipe {
             if tx.queued >= self.queue_limit {
                 return Err(SendError::Full { queued: tx.queued, limit: self.queue_limit });
             }
-            if !self.budget.take(message.len()) {
-                return Err(SendError::ProcessFull { used: self.budget.used(), limit: self.budget.limit() });
+            let share = self.queue_limit / ROUTED_SHARE;
+            if mode.routed && tx.routed > 0 && tx.routed >= share {
+                return Err(SendError::Full { queued: tx.routed, limit: share });
             }
+            self.budget.take_for(message.len(), mode.routed)?;
         }
         tx.queued += message.len();
-        tx.queue.push_back(Queued { bytes: std::mem::take(message), sent: 0 });
+        tx.routed += if mode.routed { message.len() } else { 0 };
+        tx.queue.push_back(Queued { bytes: std::mem::take(message), routed: mode.routed, sent: 0 });
         self.show_queued(tx);
         self.drain(tx).map(|_| ()).map_err(SendError::Corrupt)
     }
@@ -387,6 +409,7 @@ impl Pipe {
                     });
                     front.sent += part;
                     tx.queued -= part;
+                    tx.routed -= if front.routed { part } else { 0 };
                     self.budget.give_back(part);
                     if part == left {
                         tx.queue.pop_front();
@@ -732,6 +755,7 @@ impl Pipe {
         let mut tx = self.tx.lock();
         let queue = std::mem::take(&mut tx.queue);
         self.budget.give_back(std::mem::take(&mut tx.queued));
+        tx.routed = 0;
         self.queued.store(0, Ordering::Release);
         drop(tx);
         drop(queue);

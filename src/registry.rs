@@ -6,7 +6,7 @@
 //! ```text
 //! let snapshot = registry.lock().snapshot(channel);           // None: nobody listens
 //! for entry in snapshot.iter() {
-//!     if entry.is_once() && !registry.lock().claim(channel, entry) { continue }
+//!     if entry.is_once() && registry.lock().claim(channel, entry) == HasRun { continue }
 //!     entry.listener()(..)                                    // no lock held
 //! }
 //! ```
@@ -27,12 +27,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// Names one registered listener; `remove_listener` takes it.
-///
-/// It is meaningful only together with the emitter and the channel that it was registered on, and is never used twice
-/// by one emitter.
+/// Names one registered listener, together with its registry and channel. Never used twice by one registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ListenerId(NonZeroU64);
+pub(crate) struct EntryId(NonZeroU64);
 
 /// Where [`Registry::add_listener`] puts a listener among those of its channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,6 @@ pub(crate) enum Where {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Added {
-    pub(crate) id: ListenerId,
     /// The number of listeners that the channel has now, if that exceeds the limit for the first time since the channel
     /// was last without listeners. Only a warning: the listener has been added.
     pub(crate) leak_warning: Option<usize>,
@@ -56,16 +52,24 @@ pub(crate) struct Added {
 /// One listener of a channel, as a [`Snapshot`] shows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry<L> {
-    id: ListenerId,
+    id: EntryId,
     listener: L,
     /// Of once-listeners only. A removed once-listener may still be run by the emits that already hold it; the number
     /// of tokens left tells whether there is any.
     once: Option<Arc<()>>,
 }
 
+/// A listener that has left the registry.
+#[derive(Debug)]
+pub(crate) struct Removed<L> {
+    pub(crate) channel: Box<str>,
+    pub(crate) id: EntryId,
+    /// Foreign code runs when it is dropped.
+    pub(crate) listener: L,
+}
+
 impl<L> Entry<L> {
-    #[cfg(test)]
-    pub(crate) fn id(&self) -> ListenerId {
+    pub(crate) fn id(&self) -> EntryId {
         self.id
     }
 
@@ -94,6 +98,16 @@ impl<L> Deref for Snapshot<L> {
     }
 }
 
+/// What [`Registry::claim`] says of a listener that is about to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Runs,
+    /// It runs, and was removed by that.
+    RunsRemoved,
+    /// A once-listener that has run already.
+    HasRun,
+}
+
 /// The listeners of one channel: an entry of the map exists only while there is at least one.
 #[derive(Debug)]
 struct Channel<L> {
@@ -116,7 +130,7 @@ pub(crate) struct Registry<L, H> {
     channels: HashMap<Box<str>, Channel<L>>,
     handlers: HashMap<Box<str>, Handler<H>>,
     /// Once-listeners that were removed before they ran, while an emit held them: it still runs them, once.
-    orphans: HashMap<ListenerId, Weak<()>>,
+    orphans: HashMap<EntryId, Weak<()>>,
     /// When `orphans` has grown to this, those whose emits are over are dropped.
     prune_at: usize,
     /// The next listener id, and the clock that orders channels and handlers.
@@ -139,15 +153,19 @@ impl<L: Clone, H: Clone> Registry<L, H> {
         }
     }
 
+    /// A name for a listener that is about to be added.
+    pub(crate) fn next_id(&mut self) -> EntryId {
+        EntryId(self.tick())
+    }
+
     /// Each call is one registration: the same callable added twice runs twice.
-    pub(crate) fn add_listener(&mut self, channel: &str, listener: L, at: Where, once: bool) -> Added {
-        let number = self.tick();
-        let id = ListenerId(number);
+    pub(crate) fn add_listener(&mut self, id: EntryId, channel: &str, listener: L, at: Where, once: bool) -> Added {
+        let sequence = self.tick().get();
         let entry = Entry { id, listener, once: once.then(|| Arc::new(())) };
         let Some(known) = self.channels.get_mut(channel) else {
             let listeners = Arc::new(vec![entry]);
-            self.channels.insert(channel.into(), Channel { listeners, sequence: number.get(), warned: false });
-            return Added { id, leak_warning: None };
+            self.channels.insert(channel.into(), Channel { listeners, sequence, warned: false });
+            return Added { leak_warning: None };
         };
         let listeners = Arc::make_mut(&mut known.listeners);
         match at {
@@ -157,25 +175,36 @@ impl<L: Clone, H: Clone> Registry<L, H> {
         let count = listeners.len();
         let leaks = self.max_listeners != 0 && count > self.max_listeners && !known.warned;
         known.warned |= leaks;
-        Added { id, leak_warning: leaks.then_some(count) }
+        Added { leak_warning: leaks.then_some(count) }
     }
 
     /// Removes one registration. An unknown id, or one of another channel, is a no-op, as in Node.
-    pub(crate) fn remove_listener(&mut self, channel: &str, id: ListenerId) -> Option<L> {
+    pub(crate) fn remove_listener(&mut self, channel: &str, id: EntryId) -> Option<L> {
         let entry = self.unlist(channel, id)?;
         Some(self.retire(entry))
     }
 
-    /// Removes all listeners of one channel, or of every channel; handlers stay. Returns them in their order, channels
-    /// in that of [`event_names`](Self::event_names).
-    pub(crate) fn remove_all_listeners(&mut self, channel: Option<&str>) -> Vec<L> {
-        let mut removed: Vec<Channel<L>> = match channel {
-            Some(channel) => self.channels.remove(channel).into_iter().collect(),
-            None => std::mem::take(&mut self.channels).into_values().collect(),
+    /// Removes all listeners of one channel, or of every channel; handlers stay. As in Node those of a channel come in
+    /// the reverse order of theirs; channels in that of [`event_names`](Self::event_names).
+    pub(crate) fn remove_all_listeners(&mut self, channel: Option<&str>) -> Vec<Removed<L>> {
+        let mut removed: Vec<(Box<str>, Channel<L>)> = match channel {
+            Some(channel) => self.channels.remove_entry(channel).into_iter().collect(),
+            None => std::mem::take(&mut self.channels).into_iter().collect(),
         };
-        removed.sort_unstable_by_key(|channel| channel.sequence);
-        let entries = removed.into_iter().flat_map(|channel| Arc::unwrap_or_clone(channel.listeners));
-        entries.map(|entry| self.retire(entry)).collect()
+        removed.sort_unstable_by_key(|(_, channel)| channel.sequence);
+        let mut all = Vec::new();
+        for (channel, removed) in removed {
+            for entry in Arc::unwrap_or_clone(removed.listeners).into_iter().rev() {
+                all.push(Removed { channel: channel.clone(), id: entry.id, listener: self.retire(entry) });
+            }
+        }
+        all
+    }
+
+    /// The listeners of a channel, in their order.
+    pub(crate) fn listener_ids(&self, channel: &str) -> Vec<EntryId> {
+        let listeners = self.channels.get(channel).map(|channel| &channel.listeners[..]).unwrap_or_default();
+        listeners.iter().map(|entry| entry.id).collect()
     }
 
     pub(crate) fn listener_count(&self, channel: &str) -> usize {
@@ -207,9 +236,21 @@ impl<L: Clone, H: Clone> Registry<L, H> {
     /// taken still runs, as in Node, where the wrapper of `once` remembers whether it has fired and not whether it is
     /// still registered.
     #[must_use]
-    pub(crate) fn claim(&mut self, channel: &str, entry: &Entry<L>) -> bool {
+    pub(crate) fn claim(&mut self, channel: &str, entry: &Entry<L>) -> Claim {
         // What `unlist` returns is dropped here without harm: the caller's `entry` keeps the listener alive.
-        !entry.is_once() || self.unlist(channel, entry.id).is_some() || self.orphans.remove(&entry.id).is_some()
+        if !entry.is_once() {
+            Claim::Runs
+        } else if self.unlist(channel, entry.id).is_some() {
+            Claim::RunsRemoved
+        } else if self.orphans.remove(&entry.id).is_some() {
+            Claim::Runs
+        } else {
+            Claim::HasRun
+        }
+    }
+
+    pub(crate) fn has_handler(&self, channel: &str) -> bool {
+        self.handlers.contains_key(channel)
     }
 
     /// Registers the handler of a channel; it comes back if the channel has one already, which stays.
@@ -245,7 +286,7 @@ impl<L: Clone, H: Clone> Registry<L, H> {
         now
     }
 
-    fn unlist(&mut self, channel: &str, id: ListenerId) -> Option<Entry<L>> {
+    fn unlist(&mut self, channel: &str, id: EntryId) -> Option<Entry<L>> {
         let known = self.channels.get_mut(channel)?;
         let position = known.listeners.iter().position(|entry| entry.id == id)?;
         if known.listeners.len() > 1 {

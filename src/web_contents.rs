@@ -1,11 +1,17 @@
-//! Main's handle of one renderer.
+//! Main's handles of one renderer, of one frame of it, and of what is registered for either alone.
 
-use crate::driver::{Link, MAIN_FRAME};
+use crate::dispatch::MAIN_FRAME;
+use crate::driver::{IPC_MESSAGE, IPC_MESSAGE_SYNC, Link, ListenerId, Receiver};
+use crate::emitter::{any_channel_listener, emitter_methods, handler_methods};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::{IpcMainEvent, IpcMainInvokeEvent};
+use crate::invoke::Invoke;
 use crate::link::{Exit, GoneReason};
+use crate::registry::Where;
 use crate::sync::{Arc, Ordering};
 use crate::sys;
-use crate::wire::IntoArgs;
+use crate::wire::{Args, FromArgs, IntoArgs};
+use serde::de::DeserializeOwned;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
 use std::time::{Duration, Instant};
 
@@ -34,6 +40,10 @@ pub struct Stats {
     pub refused_full: u64,
     /// Replies that came after their call was given up.
     pub late_replies: u64,
+    /// Messages that had nobody to go to and were dropped: of this renderer to others (unknown, gone, without host,
+    /// refused by the policy, or their share of the queue is full), replies to frames that are gone; at a renderer what
+    /// main sent to a frame that had just been closed.
+    pub undeliverable: u64,
     /// Calls of ours that wait for an answer.
     pub pending_calls: u64,
     /// Requests of the other side's that have no answer yet.
@@ -51,6 +61,7 @@ pub(crate) fn stats(link: &Link) -> Stats {
         queued_bytes: link.queued() as u64,
         refused_full: of(&counters.refused_full),
         late_replies: of(&counters.late_replies),
+        undeliverable: of(&counters.undeliverable),
         pending_calls: link.pending_calls() as u64,
         open_requests: link.open_requests.load(Ordering::Relaxed) as u64,
     }
@@ -101,6 +112,108 @@ impl WebContents {
     /// [`ErrorKind::Timeout`], [`ErrorKind::Disconnected`]; [`ErrorKind::WouldDeadlock`] on the dispatcher thread.
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.link.flush(timeout)
+    }
+
+    /// Sends a message to one frame of the renderer; false, and nothing is sent, if there is no such frame (any more). As
+    /// [`send`](Self::send), and in order with it. A frame that is closed meanwhile loses the message.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_to_frame<A: IntoArgs>(&self, frame_id: u32, channel: &str, args: A) -> Result<bool> {
+        if !self.link.is_lost() && !self.link.is_frame_open(frame_id) {
+            return Ok(false);
+        }
+        self.link.send(frame_id, channel, &args).map(|()| true)
+    }
+
+    /// Calls the handler of `channel` in the renderer's main frame: [`IpcRenderer::handle`](crate::IpcRenderer::handle).
+    /// The request is sent now, in order with [`send`](Self::send), also before the renderer has connected; errors of
+    /// sending come out of the future. `.wait()` blocks, `.await` works on any executor.
+    ///
+    /// A renderer may never answer, so the timeout is not optional: after it the call fails with
+    /// [`ErrorKind::Timeout`] and its slot is free, whether anybody waits for it or not. Dropping the future asks the
+    /// renderer to cancel.
+    ///
+    /// ```
+    /// # use ringmain::IpcMain;
+    /// # use std::time::Duration;
+    /// let ipc_main = IpcMain::new()?;
+    /// let ipc_renderer = ipc_main.attach()?;
+    /// ipc_renderer.handle("selection", |_event, ()| Ok(vec![3, 5]))?;
+    /// let web_contents = &ipc_main.all_web_contents()[0];
+    /// let selection: Vec<u32> = web_contents.invoke("selection", (), Duration::from_secs(1)).wait()?;
+    /// assert_eq!(selection, [3, 5]);
+    /// # Ok::<(), ringmain::Error>(())
+    /// ```
+    pub fn invoke<R: DeserializeOwned>(&self, channel: &str, args: impl IntoArgs, timeout: Duration) -> Invoke<R> {
+        Invoke::send_within(&self.link, MAIN_FRAME, channel, &args, timeout)
+    }
+
+    /// The listeners and handlers of this renderer alone. For a message they run before those of
+    /// [`IpcMain`](crate::IpcMain), and their handler goes before its. They are dropped when the renderer is gone.
+    pub fn ipc(&self) -> IpcReceiver {
+        IpcReceiver { receiver: self.link.ipc(), link: self.link.clone(), frame: MAIN_FRAME }
+    }
+
+    /// The renderer's main frame.
+    pub fn main_frame(&self) -> WebFrameMain {
+        WebFrameMain::new(self.link.clone(), MAIN_FRAME)
+    }
+
+    /// The open frame of this number. Other frames are opened and closed by the renderer, at any time.
+    pub fn frame(&self, frame_id: u32) -> Option<WebFrameMain> {
+        self.link.is_frame_open(frame_id).then(|| WebFrameMain::new(self.link.clone(), frame_id))
+    }
+
+    /// The open frames in the order in which they were opened, the main frame first; none once the renderer is gone.
+    pub fn frames(&self) -> Vec<WebFrameMain> {
+        self.link.frame_ids().into_iter().map(|id| WebFrameMain::new(self.link.clone(), id)).collect()
+    }
+
+    /// Calls `listener` with channel and arguments for every message of this renderer, whatever its channel, before the
+    /// other listeners: Electron's event `ipc-message`. Not for synchronous messages, calls and messages to other
+    /// renderers. On the dispatcher, as [`IpcMain::on`](crate::IpcMain::on).
+    pub fn on_ipc_message<R: 'static>(
+        &self,
+        listener: impl Fn(&IpcMainEvent, &str, Args) -> R + Send + Sync + 'static,
+    ) -> ListenerId {
+        let listener = any_channel_listener(IpcMainEvent::new, listener);
+        self.link.events().add(IPC_MESSAGE, listener, Where::Back, false)
+    }
+
+    /// As [`on_ipc_message`](Self::on_ipc_message) for synchronous messages; the listener may set the return value:
+    /// Electron's event `ipc-message-sync`.
+    pub fn on_ipc_message_sync<R: 'static>(
+        &self,
+        listener: impl Fn(&IpcMainEvent, &str, Args) -> R + Send + Sync + 'static,
+    ) -> ListenerId {
+        let listener = any_channel_listener(IpcMainEvent::new, listener);
+        self.link.events().add(IPC_MESSAGE_SYNC, listener, Where::Back, false)
+    }
+
+    /// Says which renderer embeds this one, as an editor's window embeds a preview: the host gets what this one sends by
+    /// [`send_to_host`](crate::IpcRenderer::send_to_host). `None`: none does. Nothing is said to either of them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidConfig`] for a host of another `IpcMain`.
+    pub fn set_host(&self, host: Option<&WebContents>) -> Result<()> {
+        if let Some(host) = host
+            && !Arc::ptr_eq(&host.link.engine, &self.link.engine)
+        {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("renderer {} of another IpcMain cannot be the host of renderer {}", host.id(), self.id()),
+            ));
+        }
+        self.link.set_host(host.map(|host| &host.link));
+        Ok(())
+    }
+
+    /// The renderer that embeds this one, unless it is gone.
+    pub fn host(&self) -> Option<WebContents> {
+        self.link.host().filter(|host| !host.is_lost()).map(WebContents::new)
     }
 
     /// Whether the renderer has connected and is not gone. May change at any time.
@@ -162,6 +275,139 @@ impl std::fmt::Debug for WebContents {
             .field("process_id", &self.link.pid())
             .field("is_connected", &self.is_connected())
             .finish()
+    }
+}
+
+/// Main's handle of one frame of a renderer. A cheap clone, usable from any thread; it keeps nothing alive, and is never
+/// that of a later frame: numbers are not used twice.
+#[derive(Clone)]
+pub struct WebFrameMain {
+    link: Arc<Link>,
+    id: u32,
+}
+
+impl WebFrameMain {
+    pub(crate) fn new(link: Arc<Link>, id: u32) -> Self {
+        Self { link, id }
+    }
+
+    /// The frame's number; 1 is the renderer's main frame.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The renderer that the frame belongs to.
+    pub fn web_contents(&self) -> WebContents {
+        WebContents::new(self.link.clone())
+    }
+
+    /// Whether it is the renderer's main frame.
+    pub fn is_main_frame(&self) -> bool {
+        self.id == MAIN_FRAME
+    }
+
+    /// The frame in which this one was opened. `None` for the main frame, and once this one is closed.
+    pub fn parent(&self) -> Option<WebFrameMain> {
+        self.link.frame_parent(self.id).map(|parent| Self::new(self.link.clone(), parent))
+    }
+
+    /// Whether the frame is closed, or its renderer gone. What it sent before is delivered all the same. May become true
+    /// at any time, never false again.
+    pub fn is_detached(&self) -> bool {
+        !self.link.is_frame_open(self.id)
+    }
+
+    /// Sends a message to this frame. As [`WebContents::send`], and in order with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebContents::send`]; [`ErrorKind::Disconnected`] also if the frame is closed.
+    pub fn send<A: IntoArgs>(&self, channel: &str, args: A) -> Result<()> {
+        self.check()?;
+        self.link.send(self.id, channel, &args)
+    }
+
+    /// Calls the handler of `channel` in this frame; as [`WebContents::invoke`].
+    pub fn invoke<R: DeserializeOwned>(&self, channel: &str, args: impl IntoArgs, timeout: Duration) -> Invoke<R> {
+        match self.check() {
+            Ok(()) => Invoke::send_within(&self.link, self.id, channel, &args, timeout),
+            Err(error) => Invoke::failed(error),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.link.is_lost() {
+            return Err(self.link.disconnected());
+        }
+        if self.is_detached() { Err(crate::driver::frame_closed(self.id)) } else { Ok(()) }
+    }
+
+    /// The listeners and handlers of this frame alone. For a message they run before those of
+    /// [`WebContents::ipc`], and their handler goes before its. They are dropped when the frame is closed; what is
+    /// registered afterwards is dropped at once.
+    pub fn ipc(&self) -> IpcReceiver {
+        IpcReceiver { receiver: self.link.frame_receiver(self.id), link: self.link.clone(), frame: self.id }
+    }
+}
+
+impl PartialEq for WebFrameMain {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && Arc::ptr_eq(&self.link, &other.link)
+    }
+}
+
+impl Eq for WebFrameMain {}
+
+impl std::fmt::Debug for WebFrameMain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebFrameMain")
+            .field("id", &self.id)
+            .field("renderer", &self.link.id)
+            .field("is_detached", &self.is_detached())
+            .finish()
+    }
+}
+
+/// Listeners and handlers of one renderer ([`WebContents::ipc`]) or one frame ([`WebFrameMain::ipc`]) alone. A cheap
+/// clone.
+///
+/// A message runs the listeners of its frame, then those of its renderer, then those of [`IpcMain`](crate::IpcMain). A
+/// call goes to the first of them that has a handler for its channel.
+///
+/// ```
+/// # use ringmain::IpcMain;
+/// let ipc_main = IpcMain::new()?;
+/// let (trusted, other) = (ipc_main.attach()?, ipc_main.attach()?);
+/// let web_contents = ipc_main.web_contents(trusted.id()).expect("it is attached");
+/// web_contents.ipc().handle("secret", |_event, ()| Ok(42))?;
+/// assert_eq!(trusted.invoke::<i64>("secret", ()).wait()?, 42);
+/// assert!(other.invoke::<i64>("secret", ()).wait().is_err());
+/// # Ok::<(), ringmain::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct IpcReceiver {
+    link: Arc<Link>,
+    receiver: Arc<Receiver>,
+    frame: u32,
+}
+
+impl IpcReceiver {
+    fn emitter(&self) -> &Arc<Receiver> {
+        &self.receiver
+    }
+
+    fn here(&self) -> (Arc<Link>, u32) {
+        (self.link.clone(), self.frame)
+    }
+
+    emitter_methods!(IpcMainEvent);
+
+    handler_methods!(IpcMainInvokeEvent);
+}
+
+impl std::fmt::Debug for IpcReceiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IpcReceiver").field("renderer", &self.link.id).field("frame", &self.frame).finish()
     }
 }
 

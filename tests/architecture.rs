@@ -30,13 +30,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["config", "dispatch", "error", "layout", "link", "pipe", "region", "registry", "sync", "sys", "wake", "wire"],
     ),
     // public handles
-    ("emitter", &["driver", "registry", "sync", "wire"]),
-    ("event", &["driver", "error", "sync", "web_contents", "wire"]),
+    ("emitter", &["driver", "error", "registry", "sync", "wire"]),
+    ("event", &["dispatch", "driver", "error", "sync", "web_contents", "wire"]),
     ("invoke", &["driver", "error", "ipc_renderer", "sync", "wire"]),
     (
         "ipc_main",
         &[
             "config",
+            "dispatch",
             "driver",
             "emitter",
             "error",
@@ -53,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "ipc_renderer",
         &[
             "config",
+            "dispatch",
             "driver",
             "emitter",
             "error",
@@ -67,7 +69,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("web_contents", &["driver", "error", "link", "sync", "sys", "wire"]),
+    (
+        "web_contents",
+        &["dispatch", "driver", "emitter", "error", "event", "invoke", "link", "registry", "sync", "sys", "wire"],
+    ),
+    ("channel", &["driver", "error", "event", "invoke", "ipc_main", "ipc_renderer", "web_contents", "wire"]),
     ("internals", &["layout", "region", "ring", "wire"]),
 ];
 

@@ -70,9 +70,9 @@ fn handles_and_errors_are_small() {
     assert_eq!(size_of::<ValueError>(), WORD);
     assert_eq!(size_of::<WebContents>(), WORD);
     assert_eq!(size_of::<IpcMainInvokeEvent>(), WORD);
-    assert_eq!(size_of::<Option<ListenerId>>(), 8);
-    assert!(size_of::<IpcMainEvent>() <= 3 * WORD && size_of::<IpcRendererEvent>() <= 2 * WORD);
-    assert!(size_of::<IpcMain>() <= 4 * WORD && size_of::<IpcRenderer>() <= 3 * WORD);
+    assert!(size_of::<Option<ListenerId>>() <= 4 * WORD);
+    assert!(size_of::<IpcMainEvent>() <= 3 * WORD && size_of::<IpcRendererEvent>() <= 3 * WORD);
+    assert!(size_of::<IpcMain>() <= 4 * WORD && size_of::<IpcRenderer>() <= 6 * WORD);
     assert_eq!(size_of::<Invoke<()>>(), size_of::<Invoke<[u64; 100]>>());
     assert!(size_of::<Invoke<()>>() <= 128);
 }
@@ -433,7 +433,7 @@ fn events_that_outlive_everything_are_harmless() {
     told.reply("x", ()).unwrap();
     assert!(called.is_cancelled());
     assert_eq!(event.sender().send("x", ()).unwrap_err().kind(), ErrorKind::Disconnected);
-    assert_eq!(format!("{event:?}"), "IpcMainEvent { sender: 1, frame_id: 1, is_synchronous: true }");
+    assert_eq!(format!("{event:?}"), "IpcMainEvent { sender: 1, frame_id: 1, is_synchronous: true, is_local: false }");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn docs(ipc_renderer: &IpcRenderer) -> Result<Vec<String>, Failure> {
     let listener = ipc_renderer.on("asynchronous-reply", move |_event, (arg,): (String,)| print.send(arg));
     ipc_renderer.send("asynchronous-message", (PING,))?;
     lines.push(printed.recv_timeout(PATIENCE).map_err(|_| format!("no reply within {PATIENCE:?}"))?);
-    ipc_renderer.remove_listener("asynchronous-reply", listener);
+    ipc_renderer.remove_listener("asynchronous-reply", &listener);
 
     lines.push(ipc_renderer.send_sync_timeout("synchronous-message", (PING,), PATIENCE)?);
     let result: i64 = ipc_renderer.invoke("my-invokable-ipc", (6, 7)).timeout(PATIENCE).wait()?;

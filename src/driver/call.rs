@@ -26,13 +26,15 @@ struct State {
 
 /// Where the answer of one call arrives.
 pub(crate) struct Call {
+    /// The frame that called, or is called.
+    pub(super) frame: u32,
     done: AtomicBool,
     state: Mutex<State>,
 }
 
 impl Call {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { done: AtomicBool::new(false), state: Mutex::default() })
+    pub(crate) fn new(frame: u32) -> Arc<Self> {
+        Arc::new(Self { frame, done: AtomicBool::new(false), state: Mutex::default() })
     }
 
     #[inline]
@@ -152,7 +154,7 @@ fn read_message<R: DeserializeOwned>(link: &Arc<Link>, kind: Kind, channel: &str
         link.violation(violation);
         Error::new(ErrorKind::Protocol, text)
     };
-    let (envelope, payload) = wire::split(message, limits).map_err(violated)?;
+    let (envelope, payload) = wire::split(message, limits, link.engine.end()).map_err(violated)?;
     if envelope.kind == Kind::ReplyError {
         let record = ErrorRecord::decode(payload, limits).map_err(violated)?;
         return Err(failed(kind, channel, record));

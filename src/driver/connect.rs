@@ -1,7 +1,7 @@
 //! How links come to be: spawn, listen, attach on main; connect and connect_to on a renderer.
 
 use super::link::{Link, Process};
-use super::{Command, Engine};
+use super::{Command, Engine, IPC_MESSAGE, Listener};
 use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result};
 use crate::layout::{Layout, MAGIC, RingPlace};
@@ -11,6 +11,7 @@ use crate::link::{
     Waking,
 };
 use crate::region::Region;
+use crate::registry::Where;
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys;
 use shared_memory::{ShmemConf, ShmemError};
@@ -191,7 +192,7 @@ impl Engine {
             }
         };
         let socket = Arc::new(socket);
-        let link = Link::new(self.clone(), id, machine, socket.clone(), Some(doorbell.clone()), None);
+        let link = Link::new(self.clone(), id, machine, Some(socket.clone()), Some(doorbell.clone()));
         {
             let mut links = self.links.lock();
             let (have, most) = (links.len(), self.config.max_renderers);
@@ -484,8 +485,13 @@ fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Resu
 }
 
 impl Engine {
-    /// Shakes hands with main and starts.
-    pub(crate) fn connect(self: &Arc<Self>, connecting: Connecting, deadline: Option<Instant>) -> Result<Arc<Link>> {
+    /// Shakes hands with main and starts; `guests` listen to what guests send from the first message on.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        connecting: Connecting,
+        guests: Vec<Listener>,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Link>> {
         let Connecting { socket, served_by } = connecting;
         let found = sys::peer_credentials(&socket).map_err(|error| Error::system("cannot see who main is", error))?;
         // An attached renderer's main is this very process: its end is not to be watched.
@@ -549,9 +555,13 @@ impl Engine {
             return Err(Error::new(ErrorKind::Refused, "main hung up during the handshake"));
         };
         let id = agreed.link_id.get();
-        let link = Link::new(self.clone(), id, machine, Arc::new(socket), None, served_by);
+        let link = Link::new(self.clone(), id, machine, Some(Arc::new(socket)), None);
+        link.set_served_by(served_by);
         link.set_process(Process { pid: agreed.peer.pid, pidfd, ..Process::default() });
         link.open(pipe, super::send_limits(&agreed), agreed.send.max_pending_calls as usize);
+        for listener in guests {
+            link.events().add(IPC_MESSAGE, listener, Where::Back, false);
+        }
         self.start()?;
         self.links.lock().insert(id, link.clone());
         self.command(Command::Opened(link.clone()));

@@ -2,7 +2,8 @@
 
 use super::call::{self, Outcome};
 use super::link::KEEP;
-use super::{Command, Delivery, Engine, Link, Request, contain, panic_text, record};
+use super::receiver;
+use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record};
 use crate::dispatch::{Action, action};
 use crate::error::{Error, ErrorKind};
 use crate::link::EXIT_GRACE;
@@ -195,6 +196,7 @@ impl Dispatcher<'_> {
         }
         drop(running);
         link.discard();
+        link.end_receivers();
         self.engine.links.lock().remove(&link.id);
         if let Some(reason) = link.gone_reason() {
             self.engine.run_gone_hooks(link, reason);
@@ -538,10 +540,16 @@ impl Dispatcher<'_> {
     // ---- dispatching --------------------------------------------------------------------------------------------
 
     fn dispatch(&mut self, link: &Arc<Link>, message: &[u8]) {
-        let (envelope, payload) = match wire::split(message, &self.engine.wire_limits) {
+        let (envelope, payload) = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
             Ok(parts) => parts,
             Err(violation) => return link.violation(violation),
         };
+        if self.engine.is_main()
+            && let Err(violation) = link.check_frame(envelope.frame)
+            && !matches!(action(&envelope), Action::OpenFrame { .. })
+        {
+            return link.violation(violation);
+        }
         match action(&envelope) {
             Action::Emit => self.emit(link, &envelope, payload, None),
             Action::EmitSync { call } => {
@@ -566,6 +574,27 @@ impl Dispatcher<'_> {
                 }
             }
             Action::Close => link.feed(|machine, now| machine.peer_close(now)),
+            Action::Forward { renderer, frame } => {
+                if let Err(violation) = self.engine.forward(link, &envelope, payload, renderer, frame) {
+                    link.violation(violation);
+                }
+            }
+            Action::ForwardToHost => {
+                if let Err(violation) = self.engine.forward_to_host(link, &envelope, payload) {
+                    link.violation(violation);
+                }
+            }
+            Action::EmitFromGuest => self.emit_from_guest(link, &envelope, payload),
+            Action::OpenFrame { parent } => {
+                if let Err(violation) = link.frame_opened(envelope.frame, parent) {
+                    link.violation(violation);
+                }
+            }
+            Action::CloseFrame => {
+                if let Err(violation) = link.frame_closed(envelope.frame) {
+                    link.violation(violation);
+                }
+            }
         }
     }
 
@@ -585,41 +614,36 @@ impl Dispatcher<'_> {
 
     fn emit(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, payload: &[u8], request: Option<&Arc<Request>>) {
         let channel = envelope.channel;
-        let snapshot = self.engine.registry.lock().snapshot(channel);
-        if let Err(error) = wire::check_args(payload, &self.engine.wire_limits, snapshot.is_none()) {
-            return link.violation(error);
-        }
-        let Some(snapshot) = snapshot else {
-            if let Some(request) = request {
-                request.fail(&record(call::NO_LISTENER, &format!("No listener registered for '{channel}'")));
+        let delivery = delivery(link, envelope, payload, request);
+        let emitted = if self.engine.is_main() {
+            let scoped = link.scoped(envelope.frame);
+            receiver::emit(&scoped.targets(&self.engine.receiver, channel, request.is_some()), &delivery)
+        } else {
+            let frame = link.own_receiver(envelope.frame);
+            if frame.is_none() {
+                // Closed, and main did not know it yet when it sent this.
+                link.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
             }
-            return;
+            receiver::emit(&[frame.as_ref().map(|frame| (frame, channel))], &delivery)
         };
-        let delivery = Delivery { link, frame: envelope.frame, sender: envelope.sender, request, payload };
-        for entry in snapshot.iter() {
-            if entry.is_once() && !self.engine.registry.lock().claim(channel, entry) {
-                continue;
-            }
-            let listener = entry.listener();
-            match catch_unwind(AssertUnwindSafe(|| listener(&delivery))) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) if error.is_malformed() => return link.violation(error),
-                Ok(Err(error)) => {
-                    let error = Error::new(
-                        ErrorKind::BadArguments,
-                        format!("the arguments do not fit what a listener of '{channel}' takes: {error}"),
-                    );
-                    self.engine.report(Some(link.id), Some(channel), error);
-                }
-                Err(payload) => {
-                    let text = format!("a listener of '{channel}' panicked: {}", panic_text(payload));
-                    let error = Error::new(ErrorKind::HandlerPanicked, text);
-                    self.engine.report(Some(link.id), Some(channel), error);
+        match emitted {
+            Ok(true) => {}
+            Ok(false) => {
+                if let Some(request) = request {
+                    request.fail(&record(call::NO_LISTENER, &format!("No listener registered for '{channel}'")));
                 }
             }
+            Err(violation) => link.violation(violation),
         }
-        // It may hold the last reference to a listener, whose drop is foreign code.
-        contain("the drop of a listener", || drop(snapshot), self.engine);
+    }
+
+    /// A guest of this renderer has sent a message to its host.
+    fn emit_from_guest(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, payload: &[u8]) {
+        let events = link.events();
+        let delivery = delivery(link, envelope, payload, None);
+        if let Err(violation) = receiver::emit(&[Some((&events, IPC_MESSAGE))], &delivery) {
+            link.violation(violation);
+        }
     }
 
     fn call(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, payload: &[u8], request: &Arc<Request>) {
@@ -627,7 +651,16 @@ impl Dispatcher<'_> {
         if let Err(error) = wire::check_args(payload, &self.engine.wire_limits, false) {
             return link.violation(error);
         }
-        let handler = self.engine.registry.lock().take_or_get_handler(channel);
+        // The first that has a handler: the frame, the renderer, main.
+        let handler = if self.engine.is_main() {
+            let scoped = link.scoped(envelope.frame);
+            scoped
+                .handlers()
+                .find_map(|receiver| receiver.handler(channel))
+                .or_else(|| self.engine.receiver.handler(channel))
+        } else {
+            link.own_receiver(envelope.frame).and_then(|receiver| receiver.handler(channel))
+        };
         let Some(handler) = handler else {
             let text = format!("No handler registered for '{channel}'");
             return request.fail(&record(call::NO_HANDLER, &text));
@@ -676,6 +709,7 @@ impl Dispatcher<'_> {
             }
         }
         for link in links {
+            link.end_receivers();
             let running = link.requests.lock().cancel_all();
             let running: Vec<_> = running.iter().filter_map(std::sync::Weak::upgrade).collect();
             let mut wakers = link.fail_calls();
@@ -686,23 +720,22 @@ impl Dispatcher<'_> {
         }
         engine.run_tasks();
         engine.drop_tasks();
-        let (listeners, handlers) = {
-            let mut registry = engine.registry.lock();
-            let names = registry.handler_names();
-            let handlers: Vec<_> = names.iter().filter_map(|name| registry.remove_handler(name)).collect();
-            (registry.remove_all_listeners(None), handlers)
-        };
-        for listener in listeners {
-            contain("the drop of a listener", || drop(listener), engine);
-        }
-        for handler in handlers {
-            contain("the drop of a handler", || drop(handler), engine);
-        }
+        engine.receiver.end(engine);
         let hooks = std::mem::take(&mut *engine.hooks.lock());
         contain("the drop of a hook", || drop(hooks), engine);
         engine.links.lock().clear();
         self.links.clear();
     }
+}
+
+fn delivery<'a>(
+    link: &'a Arc<Link>,
+    envelope: &Envelope<'a>,
+    payload: &'a [u8],
+    request: Option<&'a Arc<Request>>,
+) -> Delivery<'a> {
+    let Envelope { frame, channel, peer, peer_frame, .. } = *envelope;
+    Delivery { link, frame, channel, peer, peer_frame, is_local: false, request, payload }
 }
 
 /// Whether a message is a call of the peer's, by its first byte.

@@ -1,11 +1,12 @@
 //! One link as its process sees it: the pipe, the calls that wait, what was read for the dispatcher.
 
 use super::call::{Call, Outcome, Request};
+use super::receiver::Receiver;
 use super::{Command, Engine};
-use crate::dispatch::{self, Action, Calls, NotBegun, Requests};
+use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self as machine, GoneReason, Output};
-use crate::pipe::{BUDGET_RETRY, Pipe, Routed, SendError, SendMode, Violation, Waited, Waiter};
+use crate::pipe::{BUDGET_RETRY, Pipe, ROUTED_SHARE, Routed, SendError, SendMode, Violation, Waited, Waiter};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::sys;
 use crate::wake::Bell;
@@ -19,8 +20,10 @@ use std::task::Waker;
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-/// The main frame of a renderer.
-pub(crate) const MAIN_FRAME: u32 = 1;
+/// How messages are sent that are nothing special.
+pub(super) const NORMAL: SendMode = SendMode { quiet: false, beyond_limit: false, routed: false };
+/// For what is small and must not be lost.
+pub(super) const BEYOND_LIMIT: SendMode = SendMode { beyond_limit: true, ..NORMAL };
 
 /// A thread's own buffers are kept up to this size between messages.
 pub(super) const KEEP: usize = 64 << 10;
@@ -58,6 +61,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: AtomicU64,
     pub(crate) refused_full: AtomicU64,
     pub(crate) late_replies: AtomicU64,
+    pub(crate) undeliverable: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, by: u64) {
@@ -102,9 +106,14 @@ struct Inbox {
 }
 
 /// What main sends before the renderer has connected waits here.
+#[derive(Default)]
 struct Early {
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<(Vec<u8>, SendMode)>,
     bytes: usize,
+    /// Of those the ones that other renderers sent.
+    routed: usize,
+    /// Futures that wait for an answer already.
+    attended: usize,
 }
 
 pub(crate) struct Link {
@@ -115,7 +124,16 @@ pub(crate) struct Link {
     opened: Condvar,
     /// What the peer takes, as agreed.
     limits: OnceLock<wire::Limits>,
-    calls: Mutex<Calls<Arc<Call>>>,
+    pub(super) calls: Mutex<Calls<Arc<Call>>>,
+    /// The renderer's frames, and what is registered for each; its main frame has the engine's receiver at its own end.
+    pub(super) frames: Mutex<Frames<Option<Arc<Receiver>>>>,
+    /// What is registered for this renderer alone, on main.
+    pub(super) ipc: OnceLock<Arc<Receiver>>,
+    pub(super) events: OnceLock<Arc<Receiver>>,
+    /// Whether there is any of these: looked at for each message.
+    pub(super) has_scoped: AtomicBool,
+    /// The renderer that embeds this one, on main.
+    pub(super) host: Mutex<Option<Weak<Link>>>,
     inbox: Mutex<Inbox>,
     /// `Inbox::bytes`, to be looked at without the lock.
     inbox_bytes: AtomicUsize,
@@ -136,8 +154,8 @@ pub(crate) struct Link {
     /// No call is answered any more.
     lost: AtomicBool,
     gone: OnceLock<GoneReason>,
-    /// For an attached renderer: main's dispatcher, which serves our calls.
-    pub(crate) served_by: Option<ThreadId>,
+    /// For an attached renderer, at either end: the dispatcher of the other one, which serves our calls.
+    served_by: OnceLock<ThreadId>,
     pub(crate) counters: Counters,
     /// Our end of the doorbell that the peer rings, in main.
     pub(crate) doorbell: Closable<sys::EventFd>,
@@ -148,26 +166,30 @@ impl Link {
         engine: Arc<Engine>,
         id: u32,
         machine: machine::Link,
-        socket: Arc<OwnedFd>,
+        socket: Option<Arc<OwnedFd>>,
         doorbell: Option<Arc<sys::EventFd>>,
-        served_by: Option<ThreadId>,
     ) -> Arc<Self> {
         let max_calls = engine.config.max_pending_calls as usize;
         Arc::new(Self {
             id,
             engine,
             pipe: OnceLock::new(),
-            early: Mutex::new(Early { messages: VecDeque::new(), bytes: 0 }),
+            early: Mutex::default(),
             opened: Condvar::new(),
             limits: OnceLock::new(),
             calls: Mutex::new(Calls::new(max_calls)),
+            frames: Mutex::new(Frames::new(None)),
+            ipc: OnceLock::new(),
+            events: OnceLock::new(),
+            has_scoped: AtomicBool::new(false),
+            host: Mutex::new(None),
             inbox: Mutex::default(),
             inbox_bytes: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
             requests: Mutex::new(Requests::new()),
             open_requests: AtomicUsize::new(0),
             machine: Mutex::new(machine),
-            socket: Closable::new(Some(socket)),
+            socket: Closable::new(socket),
             pidfd: Closable::new(None),
             pid: AtomicU32::new(0),
             is_child: AtomicBool::new(false),
@@ -176,10 +198,25 @@ impl Link {
             dispatcher_waits: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             gone: OnceLock::new(),
-            served_by,
+            served_by: OnceLock::new(),
             counters: Counters::default(),
             doorbell: Closable::new(doorbell),
         })
+    }
+
+    /// No renderer at all: where an event comes from that this process emits itself.
+    pub(crate) fn nobody(engine: &Arc<Engine>) -> Arc<Self> {
+        let link = Self::new(engine.clone(), 0, machine::Link::gone(), None, None);
+        link.lost.store(true, Ordering::Release);
+        let _ = link.gone.set(GoneReason::Closed);
+        link
+    }
+
+    /// The renderer is in this process, and `dispatcher` is the thread that serves what this end asks for.
+    pub(crate) fn set_served_by(&self, dispatcher: Option<ThreadId>) {
+        if let Some(dispatcher) = dispatcher {
+            let _ = self.served_by.set(dispatcher);
+        }
     }
 
     #[inline]
@@ -242,7 +279,7 @@ impl Link {
         }
     }
 
-    fn send_limits(&self) -> wire::Limits {
+    pub(super) fn send_limits(&self) -> wire::Limits {
         self.limits.get().copied().unwrap_or_else(|| self.engine.config.wire_limits())
     }
 
@@ -305,16 +342,17 @@ impl Link {
             let ours = self.engine.config.max_pending_calls as usize;
             calls.set_limit(max_calls.min(ours));
         }
-        for mut message in early.messages.drain(..) {
+        for (mut message, mode) in early.messages.drain(..) {
             if message.len() <= limits.max_message_size {
                 // Counted when it began to wait; an error here means that the peer is gone already.
-                let _ = pipe.send(&mut message, SendMode { beyond_limit: true, quiet: false });
+                let _ = pipe.send(&mut message, SendMode { beyond_limit: true, ..mode });
             } else {
                 self.engine.report(Some(self.id), None, too_large(message.len(), limits.max_message_size));
             }
         }
         self.engine.budget.give_back(early.bytes);
-        early.bytes = 0;
+        (early.bytes, early.routed) = (0, 0);
+        (0..early.attended).for_each(|_| pipe.attend());
         let _ = self.pipe.set(pipe);
         self.opened.notify_all();
     }
@@ -335,7 +373,7 @@ impl Link {
             {
                 let mut message = Vec::with_capacity(wire::HEADER_LEN);
                 wire::begin(&envelope(Kind::Close, 0, ""), &mut message);
-                let _ = pipe.send(&mut message, SendMode { beyond_limit: true, quiet: false });
+                let _ = pipe.send(&mut message, BEYOND_LIMIT);
             }
             machine.local_close(now);
         });
@@ -343,13 +381,17 @@ impl Link {
 
     // ---- sending ------------------------------------------------------------------------------------------------
 
-    fn check_usable(&self) -> Result<()> {
+    pub(super) fn check_usable(&self) -> Result<()> {
         self.engine.check_fork()?;
         if self.is_lost() { Err(self.disconnected()) } else { Ok(()) }
     }
 
     #[cold]
     pub(crate) fn disconnected(&self) -> Error {
+        if self.id == 0 {
+            let text = "this event was emitted by this process itself: no renderer is behind it";
+            return Error::new(ErrorKind::Disconnected, text);
+        }
         let who = self.engine.peer_name(self.id);
         let text = match self.gone.get() {
             Some(reason) => format!("{who} is gone: {reason}"),
@@ -409,15 +451,22 @@ impl Link {
             return Err(self.disconnected());
         }
         let limit = self.engine.config.queue_limit;
-        if early.bytes >= limit {
-            return Err(self.not_sent(SendError::Full { queued: early.bytes, limit }));
-        }
         let budget = &self.engine.budget;
-        if !budget.take(message.len()) {
-            return Err(self.not_sent(SendError::ProcessFull { used: budget.used(), limit: budget.limit() }));
+        if mode.beyond_limit {
+            budget.force(message.len());
+        } else {
+            if early.bytes >= limit {
+                return Err(self.not_sent(SendError::Full { queued: early.bytes, limit }));
+            }
+            let share = limit / ROUTED_SHARE;
+            if mode.routed && early.routed > 0 && early.routed >= share {
+                return Err(self.not_sent(SendError::Full { queued: early.routed, limit: share }));
+            }
+            budget.take_for(message.len(), mode.routed).map_err(|error| self.not_sent(error))?;
         }
         early.bytes += message.len();
-        early.messages.push_back(std::mem::take(message));
+        early.routed += if mode.routed { message.len() } else { 0 };
+        early.messages.push_back((std::mem::take(message), mode));
         Ok(())
     }
 
@@ -459,13 +508,14 @@ impl Link {
     /// `send`: never waits.
     #[inline]
     pub(crate) fn send<A: IntoArgs>(&self, frame: u32, channel: &str, args: &A) -> Result<()> {
+        self.send_args(&Envelope { frame, ..envelope(Kind::Send, 0, channel) }, args)
+    }
+
+    /// Sends a message with arguments; never waits.
+    #[inline]
+    pub(crate) fn send_args<A: IntoArgs>(&self, envelope: &Envelope<'_>, args: &A) -> Result<()> {
         self.check_usable()?;
-        self.send_with(
-            &Envelope { frame, ..envelope(Kind::Send, 0, channel) },
-            SendMode::default(),
-            |out, limits| wire::encode_args(args, out, limits),
-            || true,
-        )
+        self.send_with(envelope, NORMAL, |out, limits| wire::encode_args(args, out, limits), || true)
     }
 
     /// `send_timeout`: waits until the queue takes the message.
@@ -487,7 +537,7 @@ impl Link {
                 Ok(())
             };
             self.check_usable()?;
-            match self.send_with(&envelope, SendMode::default(), payload, || true) {
+            match self.send_with(&envelope, NORMAL, payload, || true) {
                 Err(error) if error.kind() == ErrorKind::Full => match self.wait_for_room(len.get(), until)? {
                     true => continue,
                     false => return Err(error),
@@ -514,14 +564,46 @@ impl Link {
         }
     }
 
-    /// Waits until the renderer has connected, is gone, or the time is over.
-    pub(crate) fn wait_until_open(&self, until: Instant) {
+    /// Waits until the renderer has connected or is gone; false: the time is over.
+    pub(crate) fn wait_until_open(&self, until: Option<Instant>) -> bool {
+        if self.pipe.get().is_some() {
+            return true;
+        }
         let mut early = self.early.lock();
         while self.pipe.get().is_none() && !self.is_lost() {
-            if self.opened.wait_until(&mut early, until).timed_out() {
+            match until {
+                Some(until) if self.opened.wait_until(&mut early, until).timed_out() => {
+                    return self.pipe.get().is_some() || self.is_lost();
+                }
+                Some(_) => {}
+                None => self.opened.wait(&mut early),
+            }
+        }
+        true
+    }
+
+    /// A future waits for an answer: the dispatcher must be rung for it.
+    pub(crate) fn attend(&self) {
+        if self.pipe.get().is_none() {
+            let mut early = self.early.lock();
+            if self.pipe.get().is_none() {
+                early.attended += 1;
                 return;
             }
         }
+        self.pipe.get().inspect(|pipe| pipe.attend());
+    }
+
+    /// The future of [`attend`](Self::attend) has its answer or was dropped.
+    pub(crate) fn unattend(&self) {
+        if self.pipe.get().is_none() {
+            let mut early = self.early.lock();
+            if self.pipe.get().is_none() {
+                early.attended -= 1;
+                return;
+            }
+        }
+        self.pipe.get().inspect(|pipe| pipe.unattend());
     }
 
     // ---- main stops reading a renderer that does not read ------------------------------------------------------
@@ -581,15 +663,8 @@ impl Link {
 
     /// Waits until fewer than `below` bytes wait; false: the time is over.
     pub(crate) fn wait_for_queue(self: &Arc<Self>, below: usize, until: Option<Instant>) -> Result<bool> {
-        {
-            let mut early = self.early.lock();
-            while self.pipe.get().is_none() && !self.is_lost() {
-                match until {
-                    Some(until) if self.opened.wait_until(&mut early, until).timed_out() => return Ok(false),
-                    Some(_) => {}
-                    None => self.opened.wait(&mut early),
-                }
-            }
+        if !self.wait_until_open(until) {
+            return Ok(false);
         }
         let Some(pipe) = self.pipe.get() else { return Err(self.disconnected()) };
         pipe.begin_to_wait_for_room();
@@ -613,13 +688,14 @@ impl Link {
         self.engine.check_fork()?; // the copy has no mapping to wait on
         let this = std::thread::current().id();
         let on_mains_dispatcher = self.engine.is_main() && self.engine.is_dispatcher(this);
-        if !on_mains_dispatcher && self.served_by != Some(this) {
+        if !on_mains_dispatcher && self.served_by.get() != Some(&this) {
             return Ok(());
         }
+        let whose = if on_mains_dispatcher == self.engine.is_main() { "main's" } else { "the attached renderer's" };
         Err(Error::new(
             ErrorKind::WouldDeadlock,
             format!(
-                "{what} would block main's dispatcher, the thread that has to serve the other end; use an async handler, \
+                "{what} would block {whose} dispatcher, the thread that has to serve the other end; use an async handler, \
                  or another thread"
             ),
         ))
@@ -641,9 +717,15 @@ impl Link {
     // ---- calls --------------------------------------------------------------------------------------------------
 
     /// Sends a request, in order with `send`; the call is answered through its slot.
-    pub(crate) fn call<A: IntoArgs>(&self, kind: Kind, channel: &str, args: &A) -> Result<(u64, Arc<Call>)> {
+    pub(crate) fn call<A: IntoArgs>(
+        &self,
+        kind: Kind,
+        frame: u32,
+        channel: &str,
+        args: &A,
+    ) -> Result<(u64, Arc<Call>)> {
         self.check_usable()?;
-        let call = Call::new();
+        let call = Call::new(frame);
         // Ends the call again if sending fails, or if a `Serialize` panics.
         struct Begun<'a>(&'a Link, u64);
         impl Drop for Begun<'_> {
@@ -658,10 +740,10 @@ impl Link {
                 format!("{limit} calls wait for an answer already, which is the limit (max_pending_calls)"),
             ),
         })?;
-        let envelope = Envelope { caller_awake: true, ..envelope(kind, id, channel) };
+        let envelope = Envelope { caller_awake: true, frame, ..envelope(kind, id, channel) };
         let payload = |out: &mut Vec<u8>, limits: &wire::Limits| wire::encode_args(args, out, limits);
         let begun = Begun(self, id);
-        self.send_with(&envelope, SendMode::default(), payload, || true)?;
+        self.send_with(&envelope, NORMAL, payload, || true)?;
         std::mem::forget(begun);
         Ok((id, call))
     }
@@ -674,12 +756,12 @@ impl Link {
         }
     }
 
-    fn tell_cancelled(&self, id: u64) {
+    pub(super) fn tell_cancelled(&self, id: u64) {
         if !self.is_lost() {
             let mut message = take_buffer(&ENCODE);
             wire::begin(&envelope(Kind::Cancel, id, ""), &mut message);
             // Small, and no more of them than calls: it may go beyond the limit. If the peer is gone, so is the call.
-            let _ = self.push(&mut message, SendMode { beyond_limit: true, quiet: false });
+            let _ = self.push(&mut message, BEYOND_LIMIT);
             keep_buffer(&ENCODE, message);
         }
     }
@@ -703,6 +785,7 @@ impl Link {
         let mut early = self.early.lock();
         let waiting = std::mem::take(&mut early.messages);
         self.engine.budget.give_back(std::mem::take(&mut early.bytes));
+        early.routed = 0;
         drop(early);
         drop(waiting);
         if let Some(pipe) = self.pipe.get() {
@@ -742,14 +825,14 @@ impl Link {
         is_wanted: impl FnOnce() -> bool,
     ) -> Result<()> {
         self.engine.check_fork()?;
-        let mode = SendMode { quiet, beyond_limit: false };
+        let mode = SendMode { quiet, ..NORMAL };
         match self.send_with(&envelope(kind, id, ""), mode, payload, is_wanted) {
             Err(error) if error.kind() == ErrorKind::Full => {
                 let record = super::call::record(super::call::REPLY_FULL, &error.to_string());
                 // Room for these is kept from the start: one a pending call, and those are limited.
                 self.send_with(
                     &envelope(Kind::ReplyError, id, ""),
-                    SendMode { quiet, beyond_limit: true },
+                    SendMode { quiet, ..BEYOND_LIMIT },
                     |out, limits| {
                         record.encode(out, limits);
                         Ok(())
@@ -768,7 +851,7 @@ impl Link {
     pub(crate) fn route(self: &Arc<Self>, message: &mut Vec<u8>, wakers: &mut Vec<Waker>) -> Routed {
         count(&self.counters.messages_received, 1);
         count(&self.counters.bytes_received, message.len() as u64);
-        let action = match wire::split(message, &self.engine.wire_limits) {
+        let action = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
             Ok((envelope, _)) => dispatch::action(&envelope),
             Err(violation) => {
                 self.violation(violation);
@@ -846,6 +929,9 @@ impl Link {
 
     /// Waits until `is_done`; reads the ring for everybody meanwhile.
     pub(crate) fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
+        if !self.wait_until_open(until) {
+            return Waited::TimedOut;
+        }
         let Some(pipe) = self.pipe.get() else { return Waited::Gone };
         let bell = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(Bell::new);
         let mut buffer = take_buffer(&READ);
@@ -917,7 +1003,7 @@ impl Waiter for LinkWaiter<'_> {
 
 /// An envelope of our main frame.
 pub(crate) fn envelope(kind: Kind, call: u64, channel: &str) -> Envelope<'_> {
-    Envelope { kind, caller_awake: false, frame: MAIN_FRAME, call, channel, sender: 0 }
+    Envelope { kind, caller_awake: false, frame: MAIN_FRAME, call, channel, peer: 0, peer_frame: 0 }
 }
 
 #[cold]
@@ -933,7 +1019,7 @@ pub(crate) fn timed_out() -> Error {
 }
 
 #[cold]
-fn too_large(len: usize, limit: usize) -> Error {
+pub(super) fn too_large(len: usize, limit: usize) -> Error {
     Error::new(
         ErrorKind::TooLarge,
         format!("the message has {len} bytes and the limit of the link is {limit} (max_message_size)"),

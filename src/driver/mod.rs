@@ -9,14 +9,21 @@
 mod call;
 mod connect;
 mod dispatcher;
+mod frames;
 mod link;
+mod receiver;
+mod route;
 mod tasks;
 mod watch;
 
 pub(crate) use call::{Call, HANDLER_PANICKED, Request, read_reply, record};
 pub use connect::Credentials;
 pub(crate) use connect::{Accept, Connecting, Listening, inherited, named};
-pub(crate) use link::{Link, MAIN_FRAME, timed_out};
+pub(crate) use frames::{IPC_MESSAGE, IPC_MESSAGE_SYNC, frame_closed};
+pub(crate) use link::{Link, envelope, timed_out};
+pub(crate) use receiver::Receiver;
+pub use receiver::{ListenerId, ScopedListener};
+pub(crate) use route::{Hop, RoutePolicy};
 pub(crate) use tasks::{CatchPanic, in_task};
 
 use crate::config::Config;
@@ -24,7 +31,6 @@ use crate::dispatch::Deadlines;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{Agreed, GoneReason, Side};
 use crate::pipe::{Budget, Parts, Pipe};
-use crate::registry::Registry;
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use crate::sys;
 use crate::wake::{self, Bell, Sleep, Spin};
@@ -40,8 +46,14 @@ use std::time::{Duration, Instant};
 /// A message as a listener gets it.
 pub(crate) struct Delivery<'a> {
     pub(crate) link: &'a Arc<Link>,
+    /// The frame of the renderer at this link.
     pub(crate) frame: u32,
-    pub(crate) sender: u32,
+    pub(crate) channel: &'a str,
+    /// The renderer at the far side of main, and its frame; 0 if there is none.
+    pub(crate) peer: u32,
+    pub(crate) peer_frame: u32,
+    /// This process emitted it itself.
+    pub(crate) is_local: bool,
     /// Of a synchronous message.
     pub(crate) request: Option<&'a Arc<Request>>,
     pub(crate) payload: &'a [u8],
@@ -60,6 +72,13 @@ pub(crate) type ErrorHook = Arc<dyn Fn(&ErrorReport) + Send + Sync>;
 /// Where async handlers run, if not on the dispatcher.
 pub(crate) type Executor = Arc<dyn Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
+/// What a handle's user decides.
+#[derive(Clone, Default)]
+pub(crate) struct Policies {
+    pub(crate) executor: Option<Executor>,
+    pub(crate) route: Option<RoutePolicy>,
+}
+
 /// What went wrong where nobody waits for an error: a listener whose arguments do not fit or that panicked, a message that
 /// could not be delivered. Given to `on_error`.
 #[derive(Debug)]
@@ -74,11 +93,21 @@ pub struct ErrorReport {
 }
 
 impl ErrorReport {
-    fn to_stderr(&self) {
-        let renderer = self.renderer.map(|id| format!(" renderer {id}")).unwrap_or_default();
-        let channel = self.channel.as_ref().map(|name| format!(" '{name}'")).unwrap_or_default();
+    fn to_log(&self) {
+        let renderer = self.renderer.map(|id| format!("renderer {id}: ")).unwrap_or_default();
+        let channel = self.channel.as_ref().map(|name| format!("'{name}': ")).unwrap_or_default();
+        diagnose(log::Level::Error, format_args!("{renderer}{channel}{}", self.error));
+    }
+}
+
+/// Says what nobody else is told: to the logger that the program has installed, else as one line on stderr.
+pub(crate) fn diagnose(level: log::Level, what: std::fmt::Arguments<'_>) {
+    if log::max_level() != log::LevelFilter::Off {
+        // A logger that panics must not end the thread that warns.
+        let _ = catch_unwind(AssertUnwindSafe(|| log::log!(target: "ringmain", level, "{what}")));
+    } else {
         // Not `eprintln!`: that panics where stderr is a pipe whose reader has gone.
-        let _ = writeln!(std::io::stderr(), "ringmain:{renderer}{channel}: {}", self.error);
+        let _ = writeln!(std::io::stderr(), "ringmain: {what}");
     }
 }
 
@@ -120,7 +149,9 @@ pub(crate) struct Engine {
     side: Side,
     pub(crate) config: Config,
     pub(crate) wire_limits: wire::Limits,
-    pub(crate) registry: Mutex<Registry<Listener, Handler>>,
+    /// Of an `IpcMain`, or of a renderer's main frame.
+    pub(crate) receiver: Arc<Receiver>,
+    pub(crate) route_policy: Option<RoutePolicy>,
     links: Mutex<HashMap<u32, Arc<Link>>>,
     next_id: AtomicU32,
     pub(crate) budget: Arc<Budget>,
@@ -174,8 +205,9 @@ pub(crate) fn panic_text(payload: Box<dyn std::any::Any + Send>) -> String {
 
 impl Engine {
     /// An engine without threads; [`start`](Self::start) gives it those.
-    pub(crate) fn new(side: Side, config: Config, executor: Option<Executor>) -> Result<Arc<Self>> {
+    pub(crate) fn new(side: Side, config: Config, policies: Policies) -> Result<Arc<Self>> {
         config.check()?;
+        let Policies { executor, route: route_policy } = policies;
         let system = |what: &'static str| move |error| Error::system(what, error);
         let is_main = side == Side::Main;
         let (poller, bell) = if is_main {
@@ -197,7 +229,8 @@ impl Engine {
         Ok(Arc::new(Self {
             side,
             wire_limits: config.wire_limits(),
-            registry: Mutex::new(Registry::new()),
+            receiver: Receiver::new(if is_main { "IpcMain" } else { "IpcRenderer" }),
+            route_policy,
             links: Mutex::default(),
             next_id: AtomicU32::new(1),
             budget: Budget::new(config.process_limit),
@@ -289,6 +322,12 @@ impl Engine {
 
     pub(crate) fn is_main(&self) -> bool {
         self.side == Side::Main
+    }
+
+    /// Which end of its links this is, for the wire.
+    #[inline]
+    pub(crate) fn end(&self) -> wire::End {
+        if self.is_main() { wire::End::Main } else { wire::End::Renderer }
     }
 
     pub(crate) fn is_dispatcher(&self, thread: ThreadId) -> bool {
@@ -462,6 +501,10 @@ impl Engine {
         }
     }
 
+    pub(crate) fn has_error_hook(&self) -> bool {
+        self.hooks.lock().error.is_some()
+    }
+
     /// Tells `on_error`, on the calling thread if that is the dispatcher, else there. Without a hook one line goes to
     /// stderr: what nobody waits for must not be lost in silence.
     #[cold]
@@ -470,7 +513,7 @@ impl Engine {
         if self.is_dispatcher(std::thread::current().id()) {
             self.report_here(&report);
         } else if self.is_stopping() {
-            report.to_stderr(); // a lock may be held here, and the dispatcher hears no more
+            report.to_log(); // a lock may be held here, and the dispatcher hears no more
         } else if self.reports.fetch_add(1, Ordering::Relaxed) < MAX_REPORTS {
             self.on_dispatcher(move |engine| {
                 engine.reports.fetch_sub(1, Ordering::Relaxed);
@@ -485,19 +528,45 @@ impl Engine {
     fn report_here(&self, report: &ErrorReport) {
         let hook = self.hooks.lock().error.clone();
         match hook {
-            None => report.to_stderr(),
+            None => report.to_log(),
             // A hook that panics must not report itself for ever.
             Some(hook) => {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(report))) {
                     let text = panic_text(payload);
-                    report.to_stderr();
-                    let _ = writeln!(std::io::stderr(), "ringmain: the on_error hook panicked: {text}");
+                    report.to_log();
+                    diagnose(log::Level::Error, format_args!("the on_error hook panicked: {text}"));
                 }
             }
         }
     }
 
+    // ---- emitting -----------------------------------------------------------------------------------------------
+
+    /// Runs the listeners of a channel on the calling thread: `emit` of a handle. Whether there were any.
+    pub(crate) fn emit_local<A: wire::IntoArgs>(
+        &self,
+        link: &Arc<Link>,
+        frame: u32,
+        receiver: &Arc<Receiver>,
+        channel: &str,
+        args: &A,
+    ) -> Result<bool> {
+        self.check_fork()?;
+        let mut payload = Vec::new();
+        wire::encode_args(args, &mut payload, &self.wire_limits).map_err(link::invalid_value)?;
+        let delivery =
+            Delivery { link, frame, channel, peer: 0, peer_frame: 0, is_local: true, request: None, payload: &payload };
+        receiver::emit(&[Some((receiver, channel))], &delivery)
+            .map_err(|error| Error::new(ErrorKind::InvalidValue, error))
+    }
+
     // ---- the end ------------------------------------------------------------------------------------------------
+
+    /// From here on nothing begins, and nothing is registered.
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.receiver.close();
+    }
 
     /// Ends both threads. On the dispatcher it returns at once and the loop ends after the callback; elsewhere it
     /// returns when no callback runs or will run. Idempotent, from any thread.
@@ -505,7 +574,7 @@ impl Engine {
         if self.is_forked() {
             return;
         }
-        self.stopping.store(true, Ordering::Release);
+        self.stop();
         self.watch.stop_listening();
         self.ring();
         // Now and not by the dispatcher alone: it may sit in a callback that waits for an answer.
@@ -552,7 +621,7 @@ struct Ending<'a>(&'a Arc<Engine>);
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         let engine = self.0;
-        engine.stopping.store(true, Ordering::Release);
+        engine.stop();
         engine.ring();
         engine.watch.stop();
         if std::thread::panicking() {

@@ -23,8 +23,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize as Counter;
 
-const QUIET: SendMode = SendMode { quiet: true, beyond_limit: false };
-const LOUD: SendMode = SendMode { quiet: false, beyond_limit: false };
+const QUIET: SendMode = SendMode { quiet: true, beyond_limit: false, routed: false };
+const LOUD: SendMode = SendMode { quiet: false, beyond_limit: false, routed: false };
 /// Messages whose first byte is at least this are for the dispatcher, smaller ones answer the caller of that number.
 const FOREIGN: u8 = 10;
 /// Completes a future: its waker runs after the role is free.

@@ -106,7 +106,7 @@ fn a_queue_refuses_what_comes_when_its_limit_waits_and_an_empty_one_takes_any_me
     assert!(main.queued() > 10_000);
     let queued = main.queued();
     assert_eq!(send(&main, b"x"), Err(SendError::Full { queued, limit: 10_000 }));
-    main.send(&mut b"beyond".to_vec(), SendMode { beyond_limit: true, quiet: false }).unwrap();
+    main.send(&mut b"beyond".to_vec(), SendMode { beyond_limit: true, quiet: false, routed: false }).unwrap();
     let mut got = Vec::new();
     while got.len() < 2 {
         got.extend(read_all(&renderer).unwrap());
@@ -336,7 +336,7 @@ fn many_threads_call_through_one_pipe_and_each_gets_its_answer() {
         let Ends { main, renderer, budget, .. } = small();
         // The other process echoes.
         let echo = dispatcher(main.clone(), |pipe, mut bytes| {
-            pipe.send(&mut bytes, SendMode { quiet: true, beyond_limit: true }).unwrap();
+            pipe.send(&mut bytes, SendMode { quiet: true, beyond_limit: true, routed: false }).unwrap();
         });
         // Ours has a dispatcher too, which is handed what callers leave in the ring.
         let slots: Arc<std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>>> = Arc::default();
@@ -458,7 +458,7 @@ fn a_ring_full_of_quiet_replies_wakes_its_reader() {
     let (_, before) = renderer.dispatcher_word();
     while main.queued() == 0 {
         assert_eq!(renderer.dispatcher_word().1, before, "not rung for what its callers wait for awake");
-        main.send(&mut vec![1; 100], SendMode { quiet: true, beyond_limit: false }).unwrap();
+        main.send(&mut vec![1; 100], SendMode { quiet: true, beyond_limit: false, routed: false }).unwrap();
     }
     assert_eq!(renderer.dispatcher_word().1, before + 1, "rung, because the ring is full");
 }

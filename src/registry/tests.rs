@@ -4,6 +4,34 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Where::*, *};
 
+/// What the tests look at of an addition.
+struct Is {
+    id: EntryId,
+    leak_warning: Option<usize>,
+}
+
+trait Short<L> {
+    fn add(&mut self, channel: &str, listener: L, at: Where, once: bool) -> Is;
+    fn clear(&mut self, channel: Option<&str>) -> Vec<L>;
+    fn runs(&mut self, channel: &str, entry: &Entry<L>) -> bool;
+}
+
+impl<L: Clone, H: Clone> Short<L> for Registry<L, H> {
+    fn add(&mut self, channel: &str, listener: L, at: Where, once: bool) -> Is {
+        let id = self.next_id();
+        let Added { leak_warning } = self.add_listener(id, channel, listener, at, once);
+        Is { id, leak_warning }
+    }
+
+    fn clear(&mut self, channel: Option<&str>) -> Vec<L> {
+        self.remove_all_listeners(channel).into_iter().map(|removed| removed.listener).collect()
+    }
+
+    fn runs(&mut self, channel: &str, entry: &Entry<L>) -> bool {
+        self.claim(channel, entry) != Claim::HasRun
+    }
+}
+
 /// A registry of named listeners without code.
 type Names = Registry<&'static str, &'static str>;
 
@@ -13,7 +41,7 @@ fn emit(registry: &mut Names, channel: &str, body: &mut dyn FnMut(&mut Names, &'
         return false;
     };
     for entry in snapshot.iter() {
-        if registry.claim(channel, entry) {
+        if registry.runs(channel, entry) {
             body(registry, entry.listener());
         }
     }
@@ -26,12 +54,12 @@ fn ran(registry: &mut Names, channel: &str) -> Vec<&'static str> {
     ran
 }
 
-fn on(registry: &mut Names, channel: &str, name: &'static str) -> ListenerId {
-    registry.add_listener(channel, name, Back, false).id
+fn on(registry: &mut Names, channel: &str, name: &'static str) -> EntryId {
+    registry.add(channel, name, Back, false).id
 }
 
-fn once(registry: &mut Names, channel: &str, name: &'static str) -> ListenerId {
-    registry.add_listener(channel, name, Back, true).id
+fn once(registry: &mut Names, channel: &str, name: &'static str) -> EntryId {
+    registry.add(channel, name, Back, true).id
 }
 
 #[test]
@@ -39,8 +67,8 @@ fn case_84_listeners_run_in_order_and_prepended_ones_first() {
     let mut registry = Names::new();
     on(&mut registry, "x", "b");
     on(&mut registry, "x", "c");
-    let _ = registry.add_listener("x", "a", Front, false);
-    let _ = registry.add_listener("x", "once", Front, true);
+    let _ = registry.add("x", "a", Front, false);
+    let _ = registry.add("x", "once", Front, true);
     assert_eq!(ran(&mut registry, "x"), ["once", "a", "b", "c"]);
     assert_eq!(ran(&mut registry, "x"), ["a", "b", "c"]);
 }
@@ -54,7 +82,7 @@ fn case_86_a_listener_added_during_emit_runs_from_the_next_emit_on() {
         emit(&mut registry, "x", &mut |registry, name| {
             seen.push(name);
             if name == "adder" {
-                let _ = registry.add_listener("x", "late", Front, false);
+                let _ = registry.add("x", "late", Front, false);
             }
         });
     }
@@ -115,7 +143,7 @@ fn case_92_a_later_listener_removed_during_emit_runs_that_time_only() {
     for is_once in [false, true] {
         let mut registry = Names::new();
         on(&mut registry, "x", "remover");
-        let later = registry.add_listener("x", "later", Back, is_once).id;
+        let later = registry.add("x", "later", Back, is_once).id;
         let mut seen = Vec::new();
         for _ in 0..2 {
             emit(&mut registry, "x", &mut |registry, name| {
@@ -133,9 +161,9 @@ fn case_92_a_removed_once_listener_that_two_emits_hold_runs_in_the_first_to_reac
     let id = once(&mut registry, "x", "once");
     let (outer, inner) = (registry.snapshot("x").unwrap(), registry.snapshot("x").unwrap());
     registry.remove_listener("x", id);
-    assert!(registry.claim("x", &inner[0]));
-    assert!(!registry.claim("x", &outer[0]));
-    assert!(!registry.claim("x", &inner[0]));
+    assert!(registry.runs("x", &inner[0]));
+    assert!(!registry.runs("x", &outer[0]));
+    assert!(!registry.runs("x", &inner[0]));
 }
 
 #[test]
@@ -148,7 +176,7 @@ fn case_92_all_removed_during_emit_still_run_and_those_added_again_run_once() {
     emit(&mut registry, "x", &mut |registry, name| {
         seen.push(name);
         if name == "first" {
-            assert_eq!(registry.remove_all_listeners(Some("x")), ["first", "second", "third"]);
+            assert_eq!(registry.clear(Some("x")), ["third", "second", "first"]);
             once(registry, "x", "third");
         }
     });
@@ -203,13 +231,12 @@ fn case_104_emit_tells_whether_anybody_listened() {
 fn case_106_the_eleventh_listener_of_a_channel_warns_once() {
     let mut registry = Names::new();
     for channel in ["x", "y"] {
-        let warnings: Vec<_> =
-            (1..=13).filter_map(|_| registry.add_listener(channel, "a", Back, false).leak_warning).collect();
+        let warnings: Vec<_> = (1..=13).filter_map(|_| registry.add(channel, "a", Back, false).leak_warning).collect();
         assert_eq!(warnings, [11]);
         assert_eq!(registry.listener_count(channel), 13, "only a warning");
     }
-    registry.remove_all_listeners(Some("x"));
-    let again = (1..=12).filter_map(|_| registry.add_listener("x", "a", Front, true).leak_warning).count();
+    registry.clear(Some("x"));
+    let again = (1..=12).filter_map(|_| registry.add("x", "a", Front, true).leak_warning).count();
     assert_eq!(again, 1, "a channel that was emptied starts afresh");
 }
 
@@ -217,11 +244,11 @@ fn case_106_the_eleventh_listener_of_a_channel_warns_once() {
 fn case_107_limit_zero_never_warns_and_a_lowered_limit_warns_at_the_next_addition() {
     let mut registry = Names::new();
     registry.set_max_listeners(0);
-    assert!((0..1000).all(|_| { registry.add_listener("x", "a", Back, false).leak_warning.is_none() }));
+    assert!((0..1000).all(|_| { registry.add("x", "a", Back, false).leak_warning.is_none() }));
     registry.set_max_listeners(5);
     assert_eq!(registry.max_listeners(), 5);
-    assert_eq!(registry.add_listener("x", "a", Back, false).leak_warning, Some(1001));
-    assert_eq!(registry.add_listener("x", "a", Back, false).leak_warning, None);
+    assert_eq!(registry.add("x", "a", Back, false).leak_warning, Some(1001));
+    assert_eq!(registry.add("x", "a", Back, false).leak_warning, None);
 }
 
 #[test]
@@ -246,7 +273,7 @@ fn case_112_channels_are_listed_in_the_order_of_their_first_listener() {
     assert_eq!(registry.event_names(), ["b", "a"]);
     registry.remove_listener("b", b);
     assert_eq!(registry.event_names(), ["b", "a"]);
-    registry.remove_all_listeners(Some("b"));
+    registry.clear(Some("b"));
     on(&mut registry, "b", "4");
     assert_eq!(registry.event_names(), ["a", "b"]);
 }
@@ -257,9 +284,9 @@ fn case_114_one_channel_is_cleared_or_all_of_them() {
     for (channel, name) in [("x", "a"), ("y", "b"), ("x", "c"), ("z", "d")] {
         on(&mut registry, channel, name);
     }
-    assert_eq!(registry.remove_all_listeners(Some("nowhere")), [""; 0]);
-    assert_eq!(registry.remove_all_listeners(Some("y")), ["b"]);
-    assert_eq!(registry.remove_all_listeners(None), ["a", "c", "d"]);
+    assert_eq!(registry.clear(Some("nowhere")), [""; 0]);
+    assert_eq!(registry.clear(Some("y")), ["b"]);
+    assert_eq!(registry.clear(None), ["c", "a", "d"]);
     assert_eq!(registry.event_names(), [""; 0]);
 }
 
@@ -277,7 +304,7 @@ fn case_116_handlers_survive_the_removal_of_all_listeners() {
     let mut registry = Names::new();
     on(&mut registry, "x", "l");
     assert_eq!(registry.set_handler("x", "h", false), Ok(()));
-    assert_eq!(registry.remove_all_listeners(None), ["l"]);
+    assert_eq!(registry.clear(None), ["l"]);
     assert_eq!(registry.take_or_get_handler("x"), Some("h"));
 }
 
@@ -322,14 +349,14 @@ fn removed_callables_are_handed_out_and_no_other_reference_remains() {
     let ids: Vec<_> = callables
         .iter()
         .enumerate()
-        .map(|(i, callable)| registry.add_listener("x", Arc::clone(callable), Back, i % 2 == 1).id)
+        .map(|(i, callable)| registry.add("x", Arc::clone(callable), Back, i % 2 == 1).id)
         .collect();
     let snapshot = registry.snapshot("x").unwrap();
     let mut removed =
         vec![registry.remove_listener("x", ids[0]).unwrap(), registry.remove_listener("x", ids[1]).unwrap()];
-    removed.extend(registry.remove_all_listeners(Some("x")));
+    removed.extend(registry.clear(Some("x")).into_iter().rev());
     assert!(callables.iter().all(|callable| Arc::strong_count(callable) == 3), "mine, removed, snapshot");
-    assert!(snapshot.iter().all(|entry| registry.claim("x", entry)));
+    assert!(snapshot.iter().all(|entry| registry.runs("x", entry)));
     drop(snapshot);
     assert!(callables.iter().zip(&removed).all(|(a, b)| Arc::ptr_eq(a, b) && Arc::strong_count(a) == 2));
 }
@@ -338,9 +365,9 @@ fn removed_callables_are_handed_out_and_no_other_reference_remains() {
 fn claiming_never_drops_the_last_reference() {
     let mut registry = Registry::<Arc<()>, ()>::new();
     let callable = Arc::new(());
-    let _ = registry.add_listener("x", Arc::clone(&callable), Back, true);
+    let _ = registry.add("x", Arc::clone(&callable), Back, true);
     let snapshot = registry.snapshot("x").unwrap();
-    assert!(registry.claim("x", &snapshot[0]));
+    assert!(registry.runs("x", &snapshot[0]));
     assert_eq!(Arc::strong_count(&callable), 2, "mine and the snapshot's");
 }
 
@@ -434,7 +461,7 @@ trait Emitter {
 #[derive(Default)]
 struct Real {
     registry: Option<Registry<Tag, usize>>,
-    ids: Vec<ListenerId>,
+    ids: Vec<EntryId>,
 }
 
 impl Real {
@@ -447,7 +474,7 @@ impl Emitter for Real {
     type Held = (Rc<Snapshot<Tag>>, usize);
 
     fn add(&mut self, channel: &'static str, tag: Tag, front: bool, once: bool) -> Option<usize> {
-        let added = self.registry().add_listener(channel, tag, if front { Front } else { Back }, once);
+        let added = self.registry().add(channel, tag, if front { Front } else { Back }, once);
         self.ids.push(added.id);
         added.leak_warning
     }
@@ -458,7 +485,7 @@ impl Emitter for Real {
     }
 
     fn remove_all(&mut self, channel: Option<&'static str>) -> Vec<Tag> {
-        self.registry().remove_all_listeners(channel)
+        self.registry().clear(channel)
     }
 
     fn hold(&self, channel: &'static str) -> Vec<Self::Held> {
@@ -471,7 +498,7 @@ impl Emitter for Real {
     }
 
     fn fire(&mut self, channel: &'static str, (snapshot, i): &Self::Held) -> Option<Tag> {
-        self.registry().claim(channel, &snapshot[*i]).then(|| *snapshot[*i].listener())
+        self.registry().runs(channel, &snapshot[*i]).then(|| *snapshot[*i].listener())
     }
 
     fn set_max(&mut self, max: usize) {
@@ -550,7 +577,7 @@ impl Emitter for Model {
         let (removed, kept) =
             self.events.drain(..).partition::<Vec<_>, _>(|event| channel.is_none_or(|channel| channel == event.0));
         self.events = kept;
-        removed.iter().flat_map(|event| event.1.iter().map(|wrapper| wrapper.tag)).collect()
+        removed.iter().flat_map(|event| event.1.iter().rev().map(|wrapper| wrapper.tag)).collect()
     }
 
     fn hold(&self, channel: &'static str) -> Vec<Rc<Wrapper>> {

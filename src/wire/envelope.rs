@@ -19,6 +19,81 @@ pub(crate) enum Kind {
     ReplyError = 5,
     Cancel = 6,
     Close = 7,
+    /// From a renderer, to be handed on to a frame of another one.
+    SendTo = 8,
+    /// What a renderer has sent by `SendTo`, as main hands it on.
+    Routed = 9,
+    /// From a guest, to be handed on to its host.
+    SendToHost = 10,
+    /// What a guest has sent by `SendToHost`, as main hands it on.
+    FromGuest = 11,
+    /// A renderer has opened a frame.
+    OpenFrame = 12,
+    /// A renderer has closed a frame.
+    CloseFrame = 13,
+}
+
+/// Which end of a link a message arrives at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Main,
+    Renderer,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Send,
+            2 => Self::Invoke,
+            3 => Self::SendSync,
+            4 => Self::Reply,
+            5 => Self::ReplyError,
+            6 => Self::Cancel,
+            7 => Self::Close,
+            8 => Self::SendTo,
+            9 => Self::Routed,
+            10 => Self::SendToHost,
+            11 => Self::FromGuest,
+            12 => Self::OpenFrame,
+            13 => Self::CloseFrame,
+            _ => return None,
+        })
+    }
+
+    /// Whether it belongs to a call.
+    fn has_call(self) -> bool {
+        matches!(self, Self::Invoke | Self::SendSync | Self::Reply | Self::ReplyError | Self::Cancel)
+    }
+
+    /// Whether it names a channel.
+    fn has_channel(self) -> bool {
+        use Kind::*;
+        matches!(self, Send | Invoke | SendSync | SendTo | Routed | SendToHost | FromGuest)
+    }
+
+    fn has_payload(self) -> bool {
+        !matches!(self, Self::Cancel | Self::Close | Self::OpenFrame | Self::CloseFrame)
+    }
+
+    /// Whether it names a frame at the far side of main, or a frame's parent.
+    fn has_peer_frame(self) -> bool {
+        matches!(self, Self::SendTo | Self::Routed | Self::FromGuest | Self::OpenFrame)
+    }
+
+    /// Whether it names a renderer at the far side of main.
+    fn has_peer(self) -> bool {
+        matches!(self, Self::SendTo | Self::Routed | Self::FromGuest)
+    }
+
+    /// Whether the other side may send it at all.
+    fn may_arrive_at(self, end: End) -> bool {
+        use Kind::*;
+        match self {
+            Send | Invoke | Reply | ReplyError | Cancel | Close => true,
+            SendSync | SendTo | SendToHost | OpenFrame | CloseFrame => end == End::Main,
+            Routed | FromGuest => end == End::Renderer,
+        }
+    }
 }
 
 /// What stands before the payload; little-endian, 24 bytes and the channel name.
@@ -27,12 +102,15 @@ pub(crate) struct Envelope<'a> {
     pub(crate) kind: Kind,
     /// The caller spins: whoever replies need not ring.
     pub(crate) caller_awake: bool,
+    /// Of the renderer at this link: the frame that sends, or that it is for.
     pub(crate) frame: u32,
     /// 0 where no answer is expected.
     pub(crate) call: u64,
     pub(crate) channel: &'a str,
-    /// 0 from main, else the renderer that main routes for.
-    pub(crate) sender: u32,
+    /// The renderer at the far side of main: the target of `SendTo`, the sender of `Routed` and `FromGuest`; else 0.
+    pub(crate) peer: u32,
+    /// The frame of that renderer; of `OpenFrame` the parent; else 0.
+    pub(crate) peer_frame: u32,
 }
 
 /// Appends the envelope; the payload follows. The channel has passed [`check_channel`].
@@ -41,9 +119,11 @@ pub(crate) fn begin(envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     header[0] = envelope.kind as u8;
     header[1] = if envelope.caller_awake { CALLER_AWAKE } else { 0 };
     header[4..8].copy_from_slice(&envelope.frame.to_le_bytes());
-    header[8..16].copy_from_slice(&envelope.call.to_le_bytes());
+    // Calls and messages between renderers exclude each other: they share the field.
+    let call = if envelope.kind.has_peer_frame() { envelope.peer_frame.into() } else { envelope.call };
+    header[8..16].copy_from_slice(&call.to_le_bytes());
     header[16..20].copy_from_slice(&(envelope.channel.len() as u32).to_le_bytes());
-    header[20..].copy_from_slice(&envelope.sender.to_le_bytes());
+    header[20..].copy_from_slice(&envelope.peer.to_le_bytes());
     out.reserve(HEADER_LEN + envelope.channel.len());
     out.extend_from_slice(&header);
     out.extend_from_slice(envelope.channel.as_bytes());
@@ -58,8 +138,8 @@ pub(crate) fn check_channel(channel: &str, limits: &Limits) -> Result<(), ValueE
     Err(ValueError::new(Cause::TooLarge, format_args!("a channel name of {len} bytes, where {max} are allowed")))
 }
 
-/// Takes a message apart. The payload is yet to be checked.
-pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits) -> Result<(Envelope<'a>, &'a [u8]), Violation> {
+/// Takes a message apart that has arrived at `end`. The payload is yet to be checked.
+pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits, end: End) -> Result<(Envelope<'a>, &'a [u8]), Violation> {
     let violation = |what: String| Err(Violation(what));
     if message.len() > limits.max_message_size {
         return violation(format!(
@@ -73,29 +153,34 @@ pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits) -> Result<(Envelope<
     };
     let &[kind, flags, zero_a, zero_b, ref words @ ..] = header;
     let &[f0, f1, f2, f3, c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3, s0, s1, s2, s3] = words;
-    let kind = match kind {
-        1 => Kind::Send,
-        2 => Kind::Invoke,
-        3 => Kind::SendSync,
-        4 => Kind::Reply,
-        5 => Kind::ReplyError,
-        6 => Kind::Cancel,
-        7 => Kind::Close,
-        _ => return violation(format!("message kind {kind}, where 1 to 7 are known")),
+    let kind = match Kind::from_byte(kind) {
+        Some(kind) if kind.may_arrive_at(end) => kind,
+        Some(kind) => return violation(format!("a message of kind {kind:?}, which is not for this side")),
+        None => return violation(format!("message kind {kind}, where 1 to 13 are known")),
     };
     if flags & !CALLER_AWAKE != 0 || zero_a != 0 || zero_b != 0 {
         return violation(format!("reserved bits of a header are set: {flags:#04x} {zero_a:#04x} {zero_b:#04x}"));
     }
+    let frame = u32::from_le_bytes([f0, f1, f2, f3]);
+    if frame == 0 {
+        return violation(format!("{kind:?} of frame 0, where frames count from 1"));
+    }
     let call = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
-    let wants_call = !matches!(kind, Kind::Send | Kind::Close);
-    if wants_call != (call != 0) {
-        return violation(format!("{kind:?} with call id {call}"));
+    let (call, peer_frame) = match u32::try_from(call) {
+        Ok(frame) if kind.has_peer_frame() && frame != 0 => (0, frame),
+        _ if kind.has_peer_frame() => return violation(format!("{kind:?} names a frame {call:#x}, which cannot be")),
+        _ if kind.has_call() != (call != 0) => return violation(format!("{kind:?} with call id {call}")),
+        _ => (call, 0),
+    };
+    let peer = u32::from_le_bytes([s0, s1, s2, s3]);
+    if kind.has_peer() != (peer != 0) {
+        return violation(format!("{kind:?} with renderer {peer} at the other side of main"));
     }
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
     if len > limits.max_text {
         return violation(format!("a channel name of {len} bytes, where {} are allowed", limits.max_text));
     }
-    if len != 0 && !matches!(kind, Kind::Send | Kind::Invoke | Kind::SendSync) {
+    if len != 0 && !kind.has_channel() {
         return violation(format!("{kind:?} with a channel name of {len} bytes, where none belongs"));
     }
     let Some((channel, payload)) = rest.split_at_checked(len) else {
@@ -105,17 +190,11 @@ pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits) -> Result<(Envelope<
         Ok(channel) => channel,
         Err(error) => return violation(format!("the channel name is not UTF-8 from byte {} on", error.valid_up_to())),
     };
-    if matches!(kind, Kind::Cancel | Kind::Close) && !payload.is_empty() {
+    if !kind.has_payload() && !payload.is_empty() {
         return violation(format!("{kind:?} with a payload of {} bytes, where none belongs", payload.len()));
     }
-    let envelope = Envelope {
-        kind,
-        caller_awake: flags & CALLER_AWAKE != 0,
-        frame: u32::from_le_bytes([f0, f1, f2, f3]),
-        call,
-        channel,
-        sender: u32::from_le_bytes([s0, s1, s2, s3]),
-    };
+    let caller_awake = flags & CALLER_AWAKE != 0;
+    let envelope = Envelope { kind, caller_awake, frame, call, channel, peer, peer_frame };
     Ok((envelope, payload))
 }
 

@@ -19,7 +19,7 @@ pub use args::{Args, FromArgs, IntoArgs};
 pub(crate) use args::{decode_args, encode_args};
 pub(crate) use check::{check, check_args};
 pub(crate) use de::decode_value;
-pub(crate) use envelope::{Envelope, ErrorRecord, HEADER_LEN, Kind, begin, check_channel, split};
+pub(crate) use envelope::{End, Envelope, ErrorRecord, HEADER_LEN, Kind, begin, check_channel, split};
 pub(crate) use ser::encode_value;
 
 /// Deepest nesting, whatever [`Limits`] say: decoding recurses on the caller's stack.

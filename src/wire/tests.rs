@@ -975,60 +975,110 @@ fn golden_bytes_of_an_envelope() {
         frame: 0x0102_0304,
         call: 0x1112_1314_1516_1718,
         channel: "süß",
-        sender: 0x2122_2324,
+        peer: 0,
+        peer_frame: 0,
     };
     let mut message = Vec::new();
     begin(&envelope, &mut message);
     encode_args(&("x", 1), &mut message, &Limits::default()).unwrap();
-    let golden =
-        [
-            &[
-                2, 1, 0, 0, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 5, 0, 0, 0, 0x24, 0x23, 0x22,
-                0x21,
-            ][..],
-            "süß".as_bytes(),
-            &[0x92, 0xa1, b'x', 1],
-        ]
-        .concat();
+    let golden = [
+        &[2, 1, 0, 0, 4, 3, 2, 1, 0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 5, 0, 0, 0, 0, 0, 0, 0][..],
+        "süß".as_bytes(),
+        &[0x92, 0xa1, b'x', 1],
+    ]
+    .concat();
     assert_eq!(message, golden);
-    assert_eq!(split(&message, &Limits::default()).unwrap(), (envelope, &golden[29..]));
-    assert!(matches!(split(&message[..28], &Limits::default()), Err(Violation(_))));
+    assert_eq!(split(&message, &Limits::default(), End::Main).unwrap(), (envelope, &golden[29..]));
+    assert!(matches!(split(&message[..28], &Limits::default(), End::Main), Err(Violation(_))));
 }
 
-const KINDS: [Kind; 7] =
-    [Kind::Send, Kind::Invoke, Kind::SendSync, Kind::Reply, Kind::ReplyError, Kind::Cancel, Kind::Close];
+#[test]
+fn golden_bytes_of_a_message_between_renderers() {
+    let envelope = Envelope {
+        kind: Kind::Routed,
+        caller_awake: false,
+        frame: 0x0102_0304,
+        call: 0,
+        channel: "x",
+        peer: 0x2122_2324,
+        peer_frame: 0x1112_1314,
+    };
+    let mut message = Vec::new();
+    begin(&envelope, &mut message);
+    encode_args(&(), &mut message, &Limits::default()).unwrap();
+    let golden =
+        [9, 0, 0, 0, 4, 3, 2, 1, 0x14, 0x13, 0x12, 0x11, 0, 0, 0, 0, 1, 0, 0, 0, 0x24, 0x23, 0x22, 0x21, b'x', 0x90];
+    assert_eq!(message, golden);
+    assert_eq!(split(&message, &Limits::default(), End::Renderer).unwrap(), (envelope, &golden[25..]));
+}
+
+/// Each kind: whether it has a call id, a channel, a payload, a frame and a renderer at the far side of main; and the
+/// ends at which it may arrive.
+#[rustfmt::skip]
+const KINDS: [(Kind, [bool; 5], &[End]); 13] = [
+    (Kind::Send,       [false, true,  true,  false, false], &[End::Main, End::Renderer]),
+    (Kind::Invoke,     [true,  true,  true,  false, false], &[End::Main, End::Renderer]),
+    (Kind::SendSync,   [true,  true,  true,  false, false], &[End::Main]),
+    (Kind::Reply,      [true,  false, true,  false, false], &[End::Main, End::Renderer]),
+    (Kind::ReplyError, [true,  false, true,  false, false], &[End::Main, End::Renderer]),
+    (Kind::Cancel,     [true,  false, false, false, false], &[End::Main, End::Renderer]),
+    (Kind::Close,      [false, false, false, false, false], &[End::Main, End::Renderer]),
+    (Kind::SendTo,     [false, true,  true,  true,  true],  &[End::Main]),
+    (Kind::Routed,     [false, true,  true,  true,  true],  &[End::Renderer]),
+    (Kind::SendToHost, [false, true,  true,  false, false], &[End::Main]),
+    (Kind::FromGuest,  [false, true,  true,  true,  true],  &[End::Renderer]),
+    (Kind::OpenFrame,  [false, false, false, true,  false], &[End::Main]),
+    (Kind::CloseFrame, [false, false, false, false, false], &[End::Main]),
+];
 
 fn message(kind: Kind, call: u64, channel: &str, payload: &[u8]) -> Vec<u8> {
+    let (_, [.., far_frame, far], _) = KINDS.iter().find(|(other, ..)| *other == kind).unwrap();
+    let (peer, peer_frame) = (u32::from(*far), u32::from(*far_frame));
     let mut out = Vec::new();
-    begin(&Envelope { kind, caller_awake: false, frame: 1, call, channel, sender: 0 }, &mut out);
+    begin(&Envelope { kind, caller_awake: false, frame: 1, call, channel, peer, peer_frame }, &mut out);
     out.extend_from_slice(payload);
     out
 }
 
 #[test]
-fn each_kind_has_its_call_id_channel_and_payload_or_not() {
-    let verdict = |kind, call, channel, payload: &[u8]| {
-        split(&message(kind, call, channel, payload), &Limits::default()).map(|(envelope, rest)| {
-            assert_eq!((envelope.kind, envelope.call, envelope.channel, rest), (kind, call, channel, payload));
-        })
-    };
-    for kind in KINDS {
-        let call = u64::from(!matches!(kind, Kind::Send | Kind::Close));
-        verdict(kind, call, "", &[]).unwrap();
-        assert_eq!(verdict(kind, 1 - call, "", &[]).unwrap_err().0, format!("{kind:?} with call id {}", 1 - call));
-        let named = verdict(kind, call, "name", &[]);
-        match kind {
-            Kind::Send | Kind::Invoke | Kind::SendSync => named.unwrap(),
-            _ => {
-                assert_eq!(named.unwrap_err().0, format!("{kind:?} with a channel name of 4 bytes, where none belongs"))
+fn each_kind_has_its_call_id_channel_payload_frame_and_renderer_or_not() {
+    for (kind, [call, channel, payload, far_frame, far], ends) in KINDS {
+        for end in [End::Main, End::Renderer] {
+            let whole = message(kind, call.into(), "", &[]);
+            let verdict = |bytes: &[u8]| split(bytes, &Limits::default(), end).map(|(envelope, _)| envelope.kind);
+            if !ends.contains(&end) {
+                let error = verdict(&whole).unwrap_err().0;
+                assert_eq!(error, format!("a message of kind {kind:?}, which is not for this side"));
+                continue;
             }
-        }
-        let loaded = verdict(kind, call, "", &[0xc0]);
-        match kind {
-            Kind::Cancel | Kind::Close => {
-                assert_eq!(loaded.unwrap_err().0, format!("{kind:?} with a payload of 1 bytes, where none belongs"));
+            assert_eq!(verdict(&whole), Ok(kind));
+            let with = |at: usize, byte: u8| {
+                let mut bytes = whole.clone();
+                bytes[at] = byte;
+                verdict(&bytes)
+            };
+            let fails = |verdict: Result<Kind, Violation>, text: &str| {
+                assert_eq!(verdict.unwrap_err().0, format!("{kind:?} {text}"));
+            };
+            match far_frame {
+                true => {
+                    fails(with(8, 0), "names a frame 0x0, which cannot be");
+                    fails(with(12, 1), "names a frame 0x100000001, which cannot be");
+                }
+                false => fails(with(8, u8::from(!call)), &format!("with call id {}", u8::from(!call))),
             }
-            _ => loaded.unwrap(),
+            fails(with(20, u8::from(!far)), &format!("with renderer {} at the other side of main", u8::from(!far)));
+            fails(with(4, 0), "of frame 0, where frames count from 1");
+            let named = verdict(&message(kind, call.into(), "name", &[]));
+            match channel {
+                true => assert_eq!(named, Ok(kind)),
+                false => fails(named, "with a channel name of 4 bytes, where none belongs"),
+            }
+            let loaded = verdict(&message(kind, call.into(), "", &[0xc0]));
+            match payload {
+                true => assert_eq!(loaded, Ok(kind)),
+                false => fails(loaded, "with a payload of 1 bytes, where none belongs"),
+            }
         }
     }
 }
@@ -1036,13 +1086,14 @@ fn each_kind_has_its_call_id_channel_and_payload_or_not() {
 #[test]
 fn a_broken_envelope_is_a_violation_that_says_what() {
     let limits = Limits { max_text: 10, max_message_size: 100, ..Limits::default() };
+    let verdict = |bytes: &[u8]| split(bytes, &limits, End::Main).unwrap_err().0;
     let with = |at: usize, byte: u8| {
         let mut bytes = message(Kind::Send, 0, "chan", &[0x90]);
         bytes[at] = byte;
-        split(&bytes, &limits).unwrap_err().0
+        verdict(&bytes)
     };
-    assert_eq!(with(0, 0), "message kind 0, where 1 to 7 are known");
-    assert_eq!(with(0, 8), "message kind 8, where 1 to 7 are known");
+    assert_eq!(with(0, 0), "message kind 0, where 1 to 13 are known");
+    assert_eq!(with(0, 14), "message kind 14, where 1 to 13 are known");
     assert_eq!(with(1, 2), "reserved bits of a header are set: 0x02 0x00 0x00");
     assert_eq!(with(2, 1), "reserved bits of a header are set: 0x00 0x01 0x00");
     assert_eq!(with(3, 1), "reserved bits of a header are set: 0x00 0x00 0x01");
@@ -1051,8 +1102,8 @@ fn a_broken_envelope_is_a_violation_that_says_what() {
     assert_eq!(with(16, 11), "a channel name of 11 bytes, where 10 are allowed");
     assert_eq!(with(19, 0xff), "a channel name of 4278190084 bytes, where 10 are allowed");
     assert_eq!(with(25, 0xff), "the channel name is not UTF-8 from byte 1 on");
-    assert_eq!(split(&[1; 23], &limits).unwrap_err().0, "a message of 23 bytes is shorter than its header of 24");
-    assert_eq!(split(&[1; 101], &limits).unwrap_err().0, "a message of 101 bytes, where 100 are allowed");
+    assert_eq!(verdict(&[1; 23]), "a message of 23 bytes is shorter than its header of 24");
+    assert_eq!(verdict(&[1; 101]), "a message of 101 bytes, where 100 are allowed");
     check_channel("0123456789", &limits).unwrap();
     assert_eq!(
         check_channel("0123456789a", &limits).unwrap_err().to_string(),
@@ -1320,7 +1371,8 @@ fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 /// Everything that reads bytes, on bytes that nothing is known of.
 fn read_all(bytes: &[u8]) {
     let limits = Limits::default();
-    let _ = split(bytes, &limits);
+    let _ = split(bytes, &limits, End::Main);
+    let _ = split(bytes, &limits, End::Renderer);
     let _ = ErrorRecord::decode(bytes, &limits);
     let trusted = check(bytes, &limits, false);
     let checked = check(bytes, &limits, true);
@@ -1391,7 +1443,7 @@ proptest! {
         bytes[0] = kind;
         bytes[1..4].fill(0);
         bytes[16..20].copy_from_slice(&len.to_le_bytes());
-        if let Ok((envelope, payload)) = split(&bytes, &Limits::default()) {
+        if let Ok((envelope, payload)) = split(&bytes, &Limits::default(), End::Main) {
             let mut again = Vec::new();
             begin(&envelope, &mut again);
             again.extend_from_slice(payload);

@@ -3,9 +3,12 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 mod process;
+mod puppet;
 
 #[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use process::*;
+#[allow(unused_imports, reason = "each test binary uses its part")]
+pub(crate) use puppet::*;
 use ringmain::{Backing, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
 use std::ops::Deref;
 use std::process::Command;

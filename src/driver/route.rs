@@ -1,0 +1,138 @@
+//! Messages between renderers, which main hands on: `send_to` and `send_to_host`.
+
+use super::link::{NORMAL, too_large};
+use super::{Engine, Link};
+use crate::dispatch::MAIN_FRAME;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pipe::SendMode;
+use crate::sync::{Arc, Ordering};
+use crate::wire::{self, Envelope, Kind, Limits};
+
+/// A message on its way from one renderer to another.
+pub(crate) struct Hop<'a> {
+    pub(crate) from: &'a Arc<Link>,
+    pub(crate) from_frame: u32,
+    pub(crate) to: &'a Arc<Link>,
+    pub(crate) channel: &'a str,
+    pub(crate) to_host: bool,
+}
+
+/// Decides whether a message may pass; runs on the dispatcher.
+pub(crate) type RoutePolicy = Arc<dyn Fn(&Hop<'_>) -> bool + Send + Sync>;
+
+impl Link {
+    /// The renderer that embeds this one.
+    pub(crate) fn host(&self) -> Option<Arc<Link>> {
+        self.host.lock().as_ref()?.upgrade()
+    }
+
+    pub(crate) fn set_host(&self, host: Option<&Arc<Link>>) {
+        *self.host.lock() = host.map(Arc::downgrade);
+    }
+
+    /// A message that has nobody to go to: dropped, as in Electron, but counted and shown.
+    #[cold]
+    pub(crate) fn undeliverable(&self, channel: &str, error: Error) {
+        let before = self.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
+        // Without a hook each is a line somewhere: a renderer that sends them without end must not fill a disk.
+        if self.engine.has_error_hook() || (before + 1).is_power_of_two() {
+            self.engine.report(Some(self.id), Some(channel), error);
+        }
+    }
+}
+
+fn undeliverable(text: String) -> Error {
+    Error::new(ErrorKind::Undeliverable, text)
+}
+
+/// The lower of both, each.
+fn lower(a: &Limits, b: &Limits) -> Limits {
+    Limits {
+        max_message_size: a.max_message_size.min(b.max_message_size),
+        max_depth: a.max_depth.min(b.max_depth),
+        max_values: a.max_values.min(b.max_values),
+        max_text: a.max_text.min(b.max_text),
+    }
+}
+
+impl Engine {
+    /// Hands a message of `from` on to a frame of renderer `to`. An error is the sender's violation.
+    pub(super) fn forward(
+        &self,
+        from: &Arc<Link>,
+        envelope: &Envelope<'_>,
+        payload: &[u8],
+        to: u32,
+        frame: u32,
+    ) -> Result<(), wire::Violation> {
+        let channel = envelope.channel;
+        // Not decoded here, so all of it is checked: the target must not blame us for it.
+        wire::check_args(payload, &self.wire_limits, true)?;
+        let sent = match self.link(to) {
+            Some(link) => self.hand_on(from, envelope, payload, &link, frame),
+            None => {
+                Err(undeliverable(format!("renderer {} sent a message to renderer {to}, which is not there", from.id)))
+            }
+        };
+        sent.unwrap_or_else(|error| from.undeliverable(channel, error));
+        Ok(())
+    }
+
+    /// Hands a message of `from` on to its host.
+    pub(super) fn forward_to_host(
+        &self,
+        from: &Arc<Link>,
+        envelope: &Envelope<'_>,
+        payload: &[u8],
+    ) -> Result<(), wire::Violation> {
+        wire::check_args(payload, &self.wire_limits, true)?;
+        let sent = match from.host() {
+            Some(host) => self.hand_on(from, envelope, payload, &host, MAIN_FRAME),
+            None => Err(undeliverable(format!("renderer {} sent a message to its host, but has none", from.id))),
+        };
+        sent.unwrap_or_else(|error| from.undeliverable(envelope.channel, error));
+        Ok(())
+    }
+
+    fn hand_on(
+        &self,
+        from: &Arc<Link>,
+        envelope: &Envelope<'_>,
+        payload: &[u8],
+        to: &Arc<Link>,
+        frame: u32,
+    ) -> Result<()> {
+        let (channel, to_host) = (envelope.channel, envelope.kind == Kind::SendToHost);
+        let (sender, target) = (from.id, to.id);
+        if let Some(policy) = &self.route_policy {
+            let hop = Hop { from, from_frame: envelope.frame, to, channel, to_host };
+            let passes = super::contain("the route policy", || policy(&hop), self).unwrap_or(false);
+            if !passes {
+                return Err(undeliverable(format!(
+                    "renderer {sender} may not send to renderer {target}: the route policy refuses it"
+                )));
+            }
+        }
+        if !to.is_frame_open(frame) {
+            let what = if to.is_lost() { format!("renderer {target}") } else { format!("frame {frame} of it") };
+            return Err(undeliverable(format!(
+                "renderer {sender} sent a message to renderer {target}: {what} is gone"
+            )));
+        }
+        let limits = to.send_limits();
+        wire::check_channel(channel, &limits).map_err(super::link::invalid_value)?;
+        wire::check_args(payload, &lower(&limits, &self.wire_limits), false).map_err(|violation| {
+            undeliverable(format!("renderer {target} does not take what renderer {sender} sent it: {violation}"))
+        })?;
+        let kind = if to_host { Kind::FromGuest } else { Kind::Routed };
+        let handed =
+            Envelope { kind, caller_awake: false, frame, call: 0, channel, peer: sender, peer_frame: envelope.frame };
+        let mut message = Vec::with_capacity(wire::HEADER_LEN + channel.len() + payload.len());
+        wire::begin(&handed, &mut message);
+        message.extend_from_slice(payload);
+        if message.len() > limits.max_message_size {
+            return Err(too_large(message.len(), limits.max_message_size));
+        }
+        to.push(&mut message, SendMode { routed: true, ..NORMAL })
+    }
+}

@@ -1,0 +1,353 @@
+//! A renderer in a process of its own that does what the test tells it by a pipe, so that a test of two processes reads
+//! like one of one.
+use super::{PATIENCE, child, next};
+use ringmain::{Args, Error, GuestEvent, HandlerError, IpcMain, IpcRenderer, IpcRendererEvent, WebContents};
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Deref;
+use std::process::{ChildStdin, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// Marks a puppet's answer among what the test harness prints.
+const ANSWER: &str = "@@";
+
+/// A call of main's that every puppet answers, after its listeners have run for what was sent before.
+const BARRIER: &str = "puppet: barrier";
+
+/// A spawned renderer on strings; killed when the test ends, however it ends. Every binary that uses it has
+/// `("puppet", support::puppet)` among its roles.
+pub(crate) struct Puppet {
+    web_contents: WebContents,
+    stdin: ChildStdin,
+    answers: Receiver<Value>,
+}
+
+impl Deref for Puppet {
+    type Target = WebContents;
+
+    fn deref(&self) -> &WebContents {
+        &self.web_contents
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        let _ = self.web_contents.process().kill();
+    }
+}
+
+/// What became of a call or a send of a puppet.
+pub(crate) type Answer = Result<Value, Box<Failure>>;
+
+/// How it failed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Failure {
+    /// The `ErrorKind`, as `Debug` shows it.
+    pub(crate) kind: String,
+    pub(crate) text: String,
+    pub(crate) name: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) data: Value,
+}
+
+/// A message as a puppet's listener has got it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Got {
+    pub(crate) channel: String,
+    pub(crate) args: Value,
+    /// 0 from main; of a guest's message the guest.
+    pub(crate) sender: u64,
+    pub(crate) sender_frame: u64,
+    /// The frame of the puppet that has got it.
+    pub(crate) frame: u64,
+    /// Whether a guest has sent it to its host.
+    pub(crate) from_guest: bool,
+}
+
+impl Puppet {
+    /// Spawns one and waits until it has connected.
+    pub(crate) fn spawn(ipc_main: &IpcMain) -> Self {
+        let mut command = child("puppet");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let web_contents = ipc_main.spawn(command).expect("a puppet");
+        let stdin = web_contents.process().take_stdin().expect("a pipe");
+        let stdout = web_contents.process().take_stdout().expect("a pipe");
+        let (to, answers) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The harness ends no line before it runs a test.
+                if let Some((_, answer)) = line.split_once(ANSWER) {
+                    let _ = to.send(serde_json::from_str(answer).expect("JSON"));
+                }
+            }
+        });
+        let puppet = Self { web_contents, stdin, answers };
+        assert_eq!(next(&puppet.answers, "a puppet that has connected"), json!(puppet.id()));
+        puppet
+    }
+
+    /// Tells it what to do without waiting for the answer, which the next [`answer`](Self::answer) is.
+    pub(crate) fn tell(&mut self, order: Value) {
+        writeln!(self.stdin, "{order}").and_then(|()| self.stdin.flush()).expect("a puppet that reads");
+    }
+
+    pub(crate) fn answer(&self) -> Value {
+        next(&self.answers, "a puppet's answer")
+    }
+
+    pub(crate) fn ask(&mut self, order: Value) -> Value {
+        self.tell(order);
+        self.answer()
+    }
+
+    fn result(answer: Value) -> Answer {
+        let text = |value: &Value| value.as_str().map(str::to_string);
+        match answer.get("failed") {
+            None => Ok(answer["ok"].clone()),
+            Some(failed) => Err(Box::new(Failure {
+                kind: text(&failed["kind"]).unwrap(),
+                text: text(&failed["text"]).unwrap(),
+                name: text(&failed["name"]),
+                code: text(&failed["code"]),
+                data: failed["data"].clone(),
+            })),
+        }
+    }
+
+    /// Opens a frame inside `parent`.
+    pub(crate) fn open_frame(&mut self, parent: u64) -> u64 {
+        self.ask(json!({"do": "open frame", "frame": parent})).as_u64().expect("a number")
+    }
+
+    pub(crate) fn close_frame(&mut self, frame: u64) {
+        self.ask(json!({"do": "close frame", "frame": frame}));
+    }
+
+    pub(crate) fn send(&mut self, frame: u64, channel: &str, args: Value) -> Answer {
+        Self::result(self.ask(json!({"do": "send", "frame": frame, "channel": channel, "args": args})))
+    }
+
+    /// Calls main from a frame.
+    pub(crate) fn invoke_main(&mut self, frame: u64, channel: &str, args: Value) -> Answer {
+        Self::result(self.ask(json!({"do": "invoke", "frame": frame, "channel": channel, "args": args})))
+    }
+
+    /// Sends the request of a call and goes on; [`wait`](Self::wait) or [`cancel`](Self::cancel) it by its number.
+    pub(crate) fn begin(&mut self, frame: u64, channel: &str, args: Value) -> u64 {
+        let order = json!({"do": "begin", "frame": frame, "channel": channel, "args": args});
+        self.ask(order).as_u64().expect("a number")
+    }
+
+    pub(crate) fn wait(&mut self, call: u64) -> Answer {
+        Self::result(self.ask(json!({"do": "wait", "call": call})))
+    }
+
+    pub(crate) fn cancel(&mut self, call: u64) {
+        self.ask(json!({"do": "cancel", "call": call}));
+    }
+
+    pub(crate) fn send_sync(&mut self, frame: u64, channel: &str, args: Value) -> Answer {
+        Self::result(self.ask(json!({"do": "send_sync", "frame": frame, "channel": channel, "args": args})))
+    }
+
+    /// To frame `to_frame` of renderer `to`; its main frame by `send_to`, others by `send_to_frame`.
+    pub(crate) fn send_to(&mut self, frame: u64, to: u32, to_frame: u64, channel: &str, args: Value) -> Answer {
+        Self::result(self.ask(
+            json!({"do": "send_to", "frame": frame, "to": to, "to_frame": to_frame, "channel": channel, "args": args}),
+        ))
+    }
+
+    pub(crate) fn send_to_host(&mut self, frame: u64, channel: &str, args: Value) -> Answer {
+        Self::result(self.ask(json!({"do": "send_to_host", "frame": frame, "channel": channel, "args": args})))
+    }
+
+    /// Listens, and remembers what it gets: see [`next_got`](Self::next_got). With `reply` it also answers on that
+    /// channel with the same arguments.
+    pub(crate) fn on(&mut self, frame: u64, channel: &str, reply: Option<&str>) {
+        self.ask(json!({"do": "on", "frame": frame, "channel": channel, "reply": reply}));
+    }
+
+    /// Listens to guests in the same way.
+    pub(crate) fn on_guests(&mut self, reply: Option<&str>) {
+        self.ask(json!({"do": "on guests", "reply": reply}));
+    }
+
+    /// The next message that a listener of it has got.
+    pub(crate) fn next_got(&mut self) -> Got {
+        let got = self.ask(json!({"do": "next"}));
+        let number = |key: &str| got[key].as_u64().expect("a number");
+        Got {
+            channel: got["channel"].as_str().expect("a text").to_string(),
+            args: got["args"].clone(),
+            sender: number("sender"),
+            sender_frame: number("sender_frame"),
+            frame: number("frame"),
+            from_guest: got["from_guest"].as_bool().expect("a truth"),
+        }
+    }
+
+    /// How many messages its listeners have got that nobody has asked for yet, which are forgotten by this. All that main
+    /// has sent before has been delivered by then.
+    pub(crate) fn count_got(&mut self) -> usize {
+        self.barrier();
+        self.ask(json!({"do": "count"})).as_u64().expect("a number") as usize
+    }
+
+    /// Waits until its listeners have run for all that main has sent before.
+    pub(crate) fn barrier(&self) {
+        self.invoke_barrier().expect("a puppet that answers");
+    }
+
+    fn invoke_barrier(&self) -> ringmain::Result<()> {
+        self.web_contents.invoke(BARRIER, (), PATIENCE).wait()
+    }
+
+    /// Handles calls of main: "echo" returns the arguments, "fail" fails with name, code and data, "panic" panics,
+    /// "never" is a future that never ends.
+    pub(crate) fn handle(&mut self, frame: u64, channel: &str, how: &str) -> Answer {
+        Self::result(self.ask(json!({"do": "handle", "frame": frame, "channel": channel, "how": how})))
+    }
+
+    /// Ends it in order: its handles are dropped, it exits with 0.
+    pub(crate) fn end(&mut self) {
+        self.tell(json!({"do": "end"}));
+    }
+}
+
+struct Strings {
+    frames: HashMap<u64, IpcRenderer>,
+    calls: HashMap<u64, ringmain::Invoke<Value>>,
+    next_call: u64,
+    got: Receiver<Value>,
+    to: Sender<Value>,
+}
+
+fn failed(error: &Error) -> Value {
+    let (name, code, data) = (error.remote_name(), error.code(), error.data());
+    let kind = format!("{:?}", error.kind());
+    json!({"failed": {"kind": kind, "text": error.to_string(), "name": name, "code": code, "data": data}})
+}
+
+fn outcome(result: ringmain::Result<Value>) -> Value {
+    match result {
+        Ok(value) => json!({"ok": value}),
+        Err(error) => failed(&error),
+    }
+}
+
+impl Strings {
+    fn obey(&mut self, order: &Value) -> Value {
+        let text = |key: &str| order[key].as_str().unwrap_or_default().to_string();
+        let number = |key: &str| order[key].as_u64().unwrap_or_default();
+        let values: Vec<Value> = order["args"].as_array().cloned().unwrap_or_default();
+        let channel = text("channel");
+        let reply = order["reply"].as_str().map(str::to_string);
+        let frame = self.frames.get(&number("frame")).or_else(|| self.frames.get(&1)).expect("a main frame").clone();
+        let sent = |result: ringmain::Result<()>| outcome(result.map(|()| Value::Null));
+        match text("do").as_str() {
+            "open frame" => {
+                let opened = self.frames[&number("frame")].frame().expect("a frame");
+                let id = u64::from(opened.frame_id());
+                self.frames.insert(id, opened);
+                json!(id)
+            }
+            "close frame" => {
+                frame.close(PATIENCE).expect("closed");
+                Value::Null
+            }
+            "send" => sent(frame.send(&channel, values)),
+            "invoke" => outcome(frame.invoke(&channel, values).timeout(PATIENCE).wait()),
+            "begin" => {
+                self.next_call += 1;
+                self.calls.insert(self.next_call, frame.invoke(&channel, values).timeout(PATIENCE));
+                json!(self.next_call)
+            }
+            "wait" => outcome(self.calls.remove(&number("call")).expect("a call").wait()),
+            "cancel" => {
+                drop(self.calls.remove(&number("call")).expect("a call"));
+                Value::Null
+            }
+            "send_sync" => outcome(frame.send_sync_timeout(&channel, values, PATIENCE)),
+            "send_to" => {
+                let (to, to_frame) = (number("to") as u32, number("to_frame") as u32);
+                sent(match to_frame {
+                    1 => frame.send_to(to, &channel, values),
+                    _ => frame.send_to_frame(to, to_frame, &channel, values),
+                })
+            }
+            "send_to_host" => sent(frame.send_to_host(&channel, values)),
+            "on" => {
+                let to = self.to.clone();
+                let name = channel.clone();
+                frame.on(&channel, move |event: &IpcRendererEvent, args: Args| {
+                    let _ = to.send(json!({
+                        "channel": name, "args": args.to_values(), "sender": event.sender_id(),
+                        "sender_frame": event.sender_frame_id(), "frame": event.frame_id(), "from_guest": false,
+                    }));
+                    if let Some(reply) = &reply {
+                        event.reply(reply, args).expect("a reply");
+                    }
+                });
+                Value::Null
+            }
+            "on guests" => {
+                let to = self.to.clone();
+                frame.on_ipc_message(move |event: &GuestEvent, channel: &str, args: Args| {
+                    let _ = to.send(json!({
+                        "channel": channel, "args": args.to_values(), "sender": event.guest_id(),
+                        "sender_frame": event.frame_id(), "frame": 1, "from_guest": true,
+                    }));
+                    if let Some(reply) = &reply {
+                        event.reply(reply, args).expect("a reply");
+                    }
+                });
+                Value::Null
+            }
+            "next" => next(&self.got, "a message to the puppet"),
+            "count" => json!(self.got.try_iter().count()),
+            "handle" => {
+                let handled = match text("how").as_str() {
+                    "echo" => frame.handle(&channel, |_, args: Args| Ok(args.to_values())),
+                    "fail" => frame.handle(&channel, |_, ()| {
+                        Err::<(), _>(
+                            HandlerError::new("no such file")
+                                .with_name("IoError")
+                                .with_code("ENOENT")
+                                .with_data(json!({"path": "/x"})),
+                        )
+                    }),
+                    "panic" => {
+                        frame.handle(&channel, |_, ()| -> Result<(), HandlerError> { panic!("puppets may fall") })
+                    }
+                    "never" => frame.handle_async(&channel, |_, ()| std::future::pending::<Result<(), HandlerError>>()),
+                    how => panic!("no way to handle: {how}"),
+                };
+                sent(handled)
+            }
+            "names" => json!(frame.event_names()),
+            order => panic!("no order {order:?}"),
+        }
+    }
+}
+
+/// What a puppet does in its process.
+pub(crate) fn puppet() {
+    let ipc_renderer = IpcRenderer::builder().handle(BARRIER, |_, ()| Ok(())).connect().expect("connected to main");
+    let id = ipc_renderer.id();
+    let (to, got) = channel();
+    let mut strings =
+        Strings { frames: HashMap::from([(1, ipc_renderer)]), calls: HashMap::new(), next_call: 0, got, to };
+    let say = |value: Value| {
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{ANSWER}{value}").and_then(|()| stdout.flush()).expect("a test that reads");
+    };
+    say(json!(id));
+    for line in std::io::stdin().lines() {
+        let order: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        if order["do"] == "end" {
+            break;
+        }
+        say(strings.obey(&order));
+    }
+}

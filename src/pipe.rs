@@ -41,11 +41,11 @@ impl Budget {
 
     /// Takes `bytes` for a message that waits; one that is sent on behalf of another peer may not take the second half.
     pub(crate) fn take_for(&self, bytes: usize, routed: bool) -> Result<(), SendError> {
-        let limit = if routed { self.limit / 2 } else { self.limit };
-        if (routed && self.used() > limit) || !self.take(bytes) {
-            return Err(SendError::ProcessFull { used: self.used(), limit });
+        let (used, limit) = (self.used(), self.limit);
+        if routed && used > limit / 2 {
+            return Err(SendError::ShareFull { used, limit: limit / 2 });
         }
-        Ok(())
+        if self.take(bytes) { Ok(()) } else { Err(SendError::ProcessFull { used, limit }) }
     }
 
     /// Whether `bytes` would fit now.
@@ -78,6 +78,8 @@ pub(crate) enum SendError {
     Full { queued: usize, limit: usize },
     /// The limit of the whole process is reached.
     ProcessFull { used: usize, limit: usize },
+    /// The part of either limit that is for messages of other peers is used up.
+    ShareFull { used: usize, limit: usize },
     /// The peer is gone.
     Gone,
     /// The peer's head is impossible.
@@ -375,7 +377,7 @@ impl Pipe {
             }
             let share = self.queue_limit / ROUTED_SHARE;
             if mode.routed && tx.routed > 0 && tx.routed >= share {
-                return Err(SendError::Full { queued: tx.routed, limit: share });
+                return Err(SendError::ShareFull { used: tx.routed, limit: share });
             }
             self.budget.take_for(message.len(), mode.routed)?;
         }

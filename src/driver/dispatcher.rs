@@ -4,7 +4,7 @@ use super::call::{self, Outcome};
 use super::link::KEEP;
 use super::receiver;
 use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record};
-use crate::dispatch::{Action, action};
+use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::{Error, ErrorKind};
 use crate::link::EXIT_GRACE;
 use crate::pipe::{BUDGET_RETRY, RINGS_FOR_NOTHING, Read, Routed, Violation};
@@ -619,12 +619,13 @@ impl Dispatcher<'_> {
             let scoped = link.scoped(envelope.frame);
             receiver::emit(&scoped.targets(&self.engine.receiver, channel, request.is_some()), &delivery)
         } else {
-            let frame = link.own_receiver(envelope.frame);
+            let other = if envelope.frame == MAIN_FRAME { None } else { link.frame_receiver_if_open(envelope.frame) };
+            let frame = if envelope.frame == MAIN_FRAME { Some(&self.engine.receiver) } else { other.as_ref() };
             if frame.is_none() {
                 // Closed, and main did not know it yet when it sent this.
                 link.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
             }
-            receiver::emit(&[frame.as_ref().map(|frame| (frame, channel))], &delivery)
+            receiver::emit(&[frame.map(|frame| (frame, channel))], &delivery)
         };
         match emitted {
             Ok(true) => {}
@@ -659,7 +660,10 @@ impl Dispatcher<'_> {
                 .find_map(|receiver| receiver.handler(channel))
                 .or_else(|| self.engine.receiver.handler(channel))
         } else {
-            link.own_receiver(envelope.frame).and_then(|receiver| receiver.handler(channel))
+            match envelope.frame {
+                MAIN_FRAME => self.engine.receiver.handler(channel),
+                frame => link.frame_receiver_if_open(frame).and_then(|receiver| receiver.handler(channel)),
+            }
         };
         let Some(handler) = handler else {
             let text = format!("No handler registered for '{channel}'");

@@ -91,16 +91,13 @@ impl Link {
         }
         Scoped {
             events: self.events.get().cloned(),
-            frame: self.frames.lock().get(frame).cloned().flatten(),
+            frame: self.frame_receiver_if_open(frame),
             ipc: self.ipc.get().cloned(),
         }
     }
 
-    /// What a frame of this renderer has registered, on the renderer's end; `None` if it is closed.
-    pub(super) fn own_receiver(&self, frame: u32) -> Option<Arc<Receiver>> {
-        if frame == MAIN_FRAME {
-            return Some(self.engine.receiver.clone());
-        }
+    /// What an open frame has registered, if it has. A renderer's main frame registers with the engine instead.
+    pub(super) fn frame_receiver_if_open(&self, frame: u32) -> Option<Arc<Receiver>> {
         self.frames.lock().get(frame).cloned().flatten()
     }
 

@@ -460,7 +460,7 @@ impl Link {
             }
             let share = limit / ROUTED_SHARE;
             if mode.routed && early.routed > 0 && early.routed >= share {
-                return Err(self.not_sent(SendError::Full { queued: early.routed, limit: share }));
+                return Err(self.not_sent(SendError::ShareFull { used: early.routed, limit: share }));
             }
             budget.take_for(message.len(), mode.routed).map_err(|error| self.not_sent(error))?;
         }
@@ -489,6 +489,15 @@ impl Link {
                     format!(
                         "{who} does not keep up: {queued} bytes wait for it and queue_limit is {limit}; wait with \
                          send_timeout or flush, send less, or raise the limit"
+                    ),
+                )
+            }
+            SendError::ShareFull { used, limit } => {
+                count(&self.counters.refused_full, 1);
+                Error::new(
+                    ErrorKind::Full,
+                    format!(
+                        "{who} does not keep up: {used} bytes wait, where messages of other renderers may use {limit}"
                     ),
                 )
             }

@@ -93,10 +93,14 @@ pub struct ErrorReport {
 }
 
 impl ErrorReport {
-    fn to_log(&self) {
+    fn text(&self) -> String {
         let renderer = self.renderer.map(|id| format!("renderer {id}: ")).unwrap_or_default();
         let channel = self.channel.as_ref().map(|name| format!("'{name}': ")).unwrap_or_default();
-        diagnose(log::Level::Error, format_args!("{renderer}{channel}{}", self.error));
+        format!("{renderer}{channel}{}", self.error)
+    }
+
+    fn to_log(&self) {
+        diagnose(log::Level::Error, format_args!("{}", self.text()));
     }
 }
 
@@ -106,9 +110,13 @@ pub(crate) fn diagnose(level: log::Level, what: std::fmt::Arguments<'_>) {
         // A logger that panics must not end the thread that warns.
         let _ = catch_unwind(AssertUnwindSafe(|| log::log!(target: "ringmain", level, "{what}")));
     } else {
-        // Not `eprintln!`: that panics where stderr is a pipe whose reader has gone.
-        let _ = writeln!(std::io::stderr(), "ringmain: {what}");
+        to_stderr(what);
     }
+}
+
+fn to_stderr(what: std::fmt::Arguments<'_>) {
+    // Not `eprintln!`: that panics where stderr is a pipe whose reader has gone.
+    let _ = writeln!(std::io::stderr(), "ringmain: {what}");
 }
 
 /// Something to be run on the dispatcher.
@@ -513,7 +521,8 @@ impl Engine {
         if self.is_dispatcher(std::thread::current().id()) {
             self.report_here(&report);
         } else if self.is_stopping() {
-            report.to_log(); // a lock may be held here, and the dispatcher hears no more
+            // A lock may be held here, so no logger; and the dispatcher hears no more.
+            to_stderr(format_args!("{}", report.text()));
         } else if self.reports.fetch_add(1, Ordering::Relaxed) < MAX_REPORTS {
             self.on_dispatcher(move |engine| {
                 engine.reports.fetch_sub(1, Ordering::Relaxed);

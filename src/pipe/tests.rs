@@ -120,6 +120,38 @@ fn a_queue_refuses_what_comes_when_its_limit_waits_and_an_empty_one_takes_any_me
 }
 
 #[test]
+fn messages_of_other_peers_take_a_quarter_of_a_queue_and_the_rest_stays_for_ours() {
+    const ROUTED: SendMode = SendMode { routed: true, quiet: false, beyond_limit: false };
+    let Ends { main, renderer, budget, .. } = pipe(1024, 10_000, 1 << 20, 64 << 20);
+    let routed = |number: usize, len: usize| main.send(&mut message(number, len), ROUTED);
+    routed(0, 2000).expect("an empty share takes any legal message");
+    let first = main.queued();
+    routed(1, 2000).expect("what waits is less than the share");
+    let used = first + 2000;
+    assert_eq!(main.queued(), used);
+    assert_eq!(routed(2, 1), Err(SendError::ShareFull { used, limit: 2500 }), "4000 less what the ring took");
+    send(&main, &message(3, 3000)).expect("the rest of the queue is ours");
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        got.extend(read_all(&renderer).unwrap());
+        main.drain_queue().unwrap();
+    }
+    assert!(got == [message(0, 2000), message(1, 2000), message(3, 3000)]);
+    routed(4, 2000).expect("what was read makes room in the share again");
+    drop((main, renderer));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn messages_of_other_peers_leave_half_of_the_process_limit_alone() {
+    let budget = Budget::new(1000);
+    budget.take_for(501, true).unwrap();
+    assert_eq!(budget.take_for(1, true), Err(SendError::ShareFull { used: 501, limit: 500 }));
+    budget.take_for(499, false).unwrap();
+    assert_eq!(budget.take_for(1, false), Err(SendError::ProcessFull { used: 1000, limit: 1000 }));
+}
+
+#[test]
 fn the_limit_of_the_process_refuses_too_and_is_given_back_when_a_pipe_is_dropped() {
     let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 5000);
     send(&main, &message(0, 2000)).unwrap();

@@ -25,13 +25,18 @@
 //!   ([`listen`](IpcMain::listen)) or has one in its own process ([`attach`](IpcMain::attach)). [`WebContents`] is its handle
 //!   of one renderer.
 //! * **Renderer** ([`IpcRenderer`]): [`connect`](IpcRenderer::connect) in a process that was spawned,
-//!   [`connect_to`](IpcRenderer::connect_to) in another.
+//!   [`connect_to`](IpcRenderer::connect_to) in another. It may have further [frames](IpcRenderer::frame), and send to
+//!   [other renderers](IpcRenderer::send_to) and to its [host](IpcRenderer::send_to_host), through main.
 //! * **Listeners** (`on`, `once`) take messages; **handlers** (`handle`, `handle_async`, …) answer calls. They run one at a time
-//!   on the *dispatcher* thread of their handle.
+//!   on the *dispatcher* thread of their handle. Those of one renderer or frame alone are its [`ipc`](WebContents::ipc).
 //! * **Arguments** are tuples: `send("volume", (0.5,))`, `|event, (volume,): (f64,)|`. Values are whatever implements serde's
-//!   traits and is JSON; see [`IntoArgs`] and [`FromArgs`].
+//!   traits and is JSON; see [`IntoArgs`] and [`FromArgs`]. A [`Channel`] says name and types once, for both ends.
 //! * **Calls**: [`invoke`](IpcRenderer::invoke) returns a future that can also be waited for. A thread that waits reads the
-//!   ring itself, so an answer costs no hop through another thread.
+//!   ring itself, so an answer costs no hop through another thread. Main calls renderers too:
+//!   [`WebContents::invoke`].
+//!
+//! The [`guide`] is the book to this reference: first steps, a table for those who come from Electron, order and
+//! delivery, errors, threads.
 //!
 //! # What to know before depending on it
 //!
@@ -68,6 +73,8 @@ mod emitter;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(not(loom))]
+pub mod guide;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod internals;

@@ -74,6 +74,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["dispatch", "driver", "emitter", "error", "event", "invoke", "link", "registry", "sync", "sys", "wire"],
     ),
     ("channel", &["driver", "error", "event", "invoke", "ipc_main", "ipc_renderer", "web_contents", "wire"]),
+    ("guide", &[]),
     ("internals", &["layout", "region", "ring", "wire"]),
 ];
 

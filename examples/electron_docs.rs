@@ -8,7 +8,7 @@
 mod failure;
 
 use failure::Failure;
-use ringmain::{IpcMain, IpcMainEvent, IpcRenderer};
+use ringmain::{Args, GuestEvent, IpcMain, IpcMainEvent, IpcRenderer};
 use std::process::Command;
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
@@ -19,10 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// With this argument the program plays the renderer.
 const RENDERER: &str = "--renderer";
 
+/// With this one a page that the renderer's window embeds.
+const GUEST: &str = "--guest";
+
 fn main() -> Result<(), Failure> {
     match std::env::args().nth(1).as_deref() {
         None => main_process(),
         Some(RENDERER) => renderer_process(),
+        Some(GUEST) => guest_process(),
         Some(other) => Err(format!("'{other}' is not understood; usage: electron_docs").into()),
     }
 }
@@ -97,11 +101,22 @@ fn main_process() -> Result<(), Failure> {
     // Nothing to wait for: what is sent before the renderer has connected is kept for it.
     web_contents.send("ping", ("whoooooooh!",))?;
 
+    // <webview src="guest.html"></webview>
+    //
+    // Who embeds whom is said by main, where a window is no part of it.
+    let mut program = Command::new(std::env::current_exe()?);
+    program.arg(GUEST);
+    let guest = ipc_main.spawn(program)?;
+    guest.set_host(Some(&web_contents))?;
+    // So that it can send to the renderer by its number, which Electron's programs tell each other in the same way.
+    guest.send("host-id", (web_contents.id(),))?;
+
     match steps.recv_timeout(PATIENCE) {
         Ok(Step::Finished) => {}
         Ok(Step::Gone(reason)) => return Err(format!("the renderer ended before it had finished: {reason}").into()),
         Err(_) => {
             web_contents.process().kill()?;
+            guest.process().kill()?;
             return Err(format!("the renderer did not finish within {PATIENCE:?}").into());
         }
     }
@@ -136,8 +151,21 @@ fn renderer_process() -> Result<(), Failure> {
     //
     // Given to the builder, a listener is there before the first message can arrive; `ipc_renderer.on` adds later ones.
     let console = Console::new("renderer", &log);
+    let (from_guest, guest_said) = mpsc::channel();
+    let to = from_guest.clone();
     let ipc_renderer = IpcRenderer::builder()
         .on("ping", move |_event, (message,): (String,)| console.log(&message)) // prints "whoooooooh!"
+        // webview.addEventListener('ipc-message', (event) => {
+        //   console.log(event.channel) // prints "pong"
+        // })
+        .on_ipc_message(move |_event: &GuestEvent, channel, _args: Args| to.send(channel.to_string()))
+        // ipcRenderer.on('from-the-other-page', (event, text) => {
+        //   event.sender.sendTo(event.senderId, 'answer', text)
+        // })
+        .on("from-the-other-page", move |event, (text,): (String,)| {
+            event.reply("answer", (&text,))?;
+            Ok::<_, ringmain::Error>(from_guest.send(text))
+        })
         .connect()?;
     let mut printed = vec![logged.recv_timeout(PATIENCE)?];
 
@@ -188,6 +216,12 @@ fn renderer_process() -> Result<(), Failure> {
     }
     printed.push(logged.recv_timeout(PATIENCE)?);
 
+    // What the guest has sent, by `sendToHost` and by `sendTo`.
+    for _ in 0..2 {
+        console.log(&guest_said.recv_timeout(PATIENCE)?);
+        printed.push(logged.recv_timeout(PATIENCE)?);
+    }
+
     expect(
         "the renderer printed",
         printed,
@@ -199,10 +233,41 @@ fn renderer_process() -> Result<(), Failure> {
             "SOME ARGUMENT",
             "the only answer",
             "Error invoking remote method 'my-invokable-ipc-once': No handler registered for 'my-invokable-ipc-once'",
+            "pong",
+            "from one page to another",
         ],
     )?;
     ipc_renderer.send("finished", ())?;
     Ok(())
+}
+
+// ---- the page that the renderer embeds ----------------------------------------------------------------------------
+
+fn guest_process() -> Result<(), Failure> {
+    let (to, answers) = mpsc::channel();
+    let (id, ids) = mpsc::channel();
+    let ipc_renderer = IpcRenderer::builder()
+        .on("host-id", move |_event, (host,): (u32,)| id.send(host))
+        .on("answer", move |event, (text,): (String,)| to.send((event.sender_id(), text)))
+        .connect()?;
+
+    // ipcRenderer.sendToHost('pong')
+    ipc_renderer.send_to_host("pong", ())?;
+
+    // ipcRenderer.sendTo(webContentsId, 'from-the-other-page', 'from one page to another')
+    let host = ids.recv_timeout(PATIENCE)?;
+    ipc_renderer.send_to(host, "from-the-other-page", ("from one page to another",))?;
+    let (sender, text) = answers.recv_timeout(PATIENCE)?;
+    println!("   guest: {text:?} came back from renderer {sender}");
+    if sender != host {
+        return Err(format!("renderer {sender} answered instead of {host}").into());
+    }
+    // Until main is gone: it would take an earlier end for a failure.
+    let (gone, is_gone) = mpsc::channel();
+    ipc_renderer.on_disconnected(move |_| {
+        let _ = gone.send(());
+    });
+    is_gone.recv_timeout(PATIENCE).map_err(Failure::from)
 }
 
 // ---- what both print ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::wire::{Envelope, Kind};
+use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Instant;
@@ -57,7 +58,8 @@ pub(crate) fn action(envelope: &Envelope<'_>) -> Action {
 pub(crate) struct Calls<S> {
     next: u64,
     limit: usize,
-    open: HashMap<u64, S>,
+    /// By numbers of our own, so the hash needs no secret.
+    open: FxHashMap<u64, S>,
     closed: bool,
 }
 
@@ -72,7 +74,7 @@ pub(crate) enum NotBegun {
 
 impl<S> Calls<S> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { next: 1, limit, open: HashMap::new(), closed: false }
+        Self { next: 1, limit, open: FxHashMap::default(), closed: false }
     }
 
     /// Begins a call; its id is never used twice on this link.

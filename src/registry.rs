@@ -20,8 +20,8 @@
 #[cfg(test)]
 mod tests;
 
+use rustc_hash::FxHashMap;
 use std::{
-    collections::HashMap,
     num::NonZeroU64,
     ops::Deref,
     sync::{Arc, Weak},
@@ -125,12 +125,14 @@ struct Handler<H> {
 }
 
 /// Channel → listeners in order, and at most one handler. See the [module](self).
+///
+/// The hash needs no secret: peers look names up, but only this process puts any in.
 #[derive(Debug)]
 pub(crate) struct Registry<L, H> {
-    channels: HashMap<Box<str>, Channel<L>>,
-    handlers: HashMap<Box<str>, Handler<H>>,
+    channels: FxHashMap<Box<str>, Channel<L>>,
+    handlers: FxHashMap<Box<str>, Handler<H>>,
     /// Once-listeners that were removed before they ran, while an emit held them: it still runs them, once.
-    orphans: HashMap<EntryId, Weak<()>>,
+    orphans: FxHashMap<EntryId, Weak<()>>,
     /// When `orphans` has grown to this, those whose emits are over are dropped.
     prune_at: usize,
     /// The next listener id, and the clock that orders channels and handlers.
@@ -144,9 +146,9 @@ const MIN_PRUNE_AT: usize = 16;
 impl<L: Clone, H: Clone> Registry<L, H> {
     pub(crate) fn new() -> Self {
         Self {
-            channels: HashMap::new(),
-            handlers: HashMap::new(),
-            orphans: HashMap::new(),
+            channels: FxHashMap::default(),
+            handlers: FxHashMap::default(),
+            orphans: FxHashMap::default(),
             prune_at: MIN_PRUNE_AT,
             next: NonZeroU64::MIN,
             max_listeners: DEFAULT_MAX_LISTENERS,

@@ -12,7 +12,7 @@ use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
 use crate::wake::Next;
 use crate::wire::{self, Envelope};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ struct Entry {
 
 struct Dispatcher<'a> {
     engine: &'a Arc<Engine>,
-    links: HashMap<u32, Entry>,
+    links: FxHashMap<u32, Entry>,
     /// Ids of the links that are looked at every turn.
     active: Vec<u32>,
     buffer: Vec<u8>,
@@ -66,7 +66,7 @@ struct Dispatcher<'a> {
 pub(super) fn run(engine: &Arc<Engine>) {
     let mut dispatcher = Dispatcher {
         engine,
-        links: HashMap::new(),
+        links: FxHashMap::default(),
         active: Vec::new(),
         buffer: Vec::new(),
         events: Vec::new(),
@@ -221,7 +221,7 @@ impl Dispatcher<'_> {
         let is_stale = |live: usize| self.engine.deadlines.lock().is_stale(live);
         // The length first: counting the live ones looks at every link.
         if self.engine.deadlines.lock().is_long() && is_stale(live()) {
-            let links: HashMap<_, _> = self.engine.links.lock().clone();
+            let links: FxHashMap<_, _> = self.engine.links.lock().clone();
             let is_live = |link: u32, call| links.get(&link).is_some_and(|link| link.is_waiting_for(call));
             self.engine.deadlines.lock().retain(is_live);
         }

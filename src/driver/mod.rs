@@ -36,7 +36,8 @@ use crate::sys;
 use crate::wake::{self, Bell, Sleep, Spin};
 use crate::wire;
 use parking_lot::{Condvar, MutexGuard};
-use std::collections::{HashMap, VecDeque};
+use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
@@ -160,7 +161,7 @@ pub(crate) struct Engine {
     /// Of an `IpcMain`, or of a renderer's main frame.
     pub(crate) receiver: Arc<Receiver>,
     pub(crate) route_policy: Option<RoutePolicy>,
-    links: Mutex<HashMap<u32, Arc<Link>>>,
+    links: Mutex<FxHashMap<u32, Arc<Link>>>,
     next_id: AtomicU32,
     pub(crate) budget: Arc<Budget>,
     bell: Arc<Bell>,

@@ -8,7 +8,7 @@ use crate::link::{Exit, MAX_DATAGRAM};
 use crate::region::Region;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{self, Arrived};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Child;
@@ -26,9 +26,9 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 pub(crate) struct Watch {
     poller: sys::Poller,
     event: sys::EventFd,
-    links: Mutex<HashMap<u32, Arc<Link>>>,
+    links: Mutex<FxHashMap<u32, Arc<Link>>>,
     /// Regions of links that are not open yet.
-    regions: Mutex<HashMap<u32, Arc<Region>>>,
+    regions: Mutex<FxHashMap<u32, Arc<Region>>>,
     listeners: Mutex<Vec<Arc<Listening>>>,
     stopping: AtomicBool,
     deaf: AtomicBool,

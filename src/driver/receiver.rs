@@ -110,6 +110,7 @@ impl Receiver {
 
     pub(crate) fn remove_all(self: &Arc<Self>, channel: Option<&str>) {
         let all = self.registry.lock().remove_all_listeners(channel);
+        // A hook sees them gone, all of them: they leave together, so that no message finds some of them.
         for Removed { channel, id, listener } in all {
             self.notify(|notices| &notices.removed, &channel, &self.id(&channel, id));
             drop(listener);
@@ -211,7 +212,8 @@ impl Receiver {
         delivery: &Delivery<'_>,
     ) -> Result<(), wire::ValueError> {
         let engine = &delivery.link.engine;
-        let (link, channel) = (delivery.link.id, delivery.channel);
+        // Number 0 is nobody: this process has emitted the event itself.
+        let (link, channel) = (Some(delivery.link.id).filter(|id| *id != 0), delivery.channel);
         for entry in snapshot.iter() {
             if entry.is_once() {
                 let claim = self.registry.lock().claim(event, entry);
@@ -233,11 +235,11 @@ impl Receiver {
                         ErrorKind::BadArguments,
                         format!("the arguments do not fit what a listener of '{channel}' takes: {error}"),
                     );
-                    engine.report(Some(link), Some(channel), error);
+                    engine.report(link, Some(channel), error);
                 }
                 Err(payload) => {
                     let text = format!("a listener of '{channel}' panicked: {}", panic_text(payload));
-                    engine.report(Some(link), Some(channel), Error::new(ErrorKind::HandlerPanicked, text));
+                    engine.report(link, Some(channel), Error::new(ErrorKind::HandlerPanicked, text));
                 }
             }
         }

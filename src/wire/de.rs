@@ -5,7 +5,7 @@
 //! wrapped to undo it.
 
 use super::check::{self, Bounds, Fault, Head};
-use super::{MAX_DEPTH, RAW_VALUE_TOKEN, ValueError};
+use super::{MAX_DEPTH, RAW_VALUE_TOKEN, ValueError, wrapped_once_more};
 use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess,
@@ -29,7 +29,7 @@ pub(crate) fn decode_value<T: DeserializeOwned>(payload: &[u8]) -> Result<T> {
 /// Reads one value that stands inside `depth` levels.
 pub(super) fn read<'de, T: Deserialize<'de>>(input: &mut &'de [u8], depth: u32) -> Result<T> {
     let start = input.len();
-    let value = T::deserialize(Source { input, depth })?;
+    let value = T::deserialize(Source { input, depth, wrapped: 0 })?;
     if input.len() == start {
         skip(input, depth, true)?;
     }
@@ -62,6 +62,8 @@ fn utf8(text: &[u8]) -> Result<&str> {
 struct Source<'a, 'de> {
     input: &'a mut &'de [u8],
     depth: u32,
+    /// Options and newtypes around it, which leave no level: a type may nest them without end in any value.
+    wrapped: u32,
 }
 
 impl<'a, 'de> Source<'a, 'de> {
@@ -73,6 +75,12 @@ impl<'a, 'de> Source<'a, 'de> {
     #[inline]
     fn text(&mut self, len: u32) -> Result<&'de str> {
         utf8(check::text(self.input, len).map_err(malformed)?)
+    }
+
+    #[inline]
+    fn wrap(mut self) -> Result<Self> {
+        self.wrapped = wrapped_once_more(self.wrapped)?;
+        Ok(self)
     }
 
     #[inline]
@@ -201,7 +209,7 @@ impl<'de> Deserializer<'de> for Source<'_, 'de> {
                 *self.input = rest;
                 visitor.visit_none()
             }
-            _ => visitor.visit_some(self),
+            _ => visitor.visit_some(self.wrap()?),
         }
     }
 
@@ -220,7 +228,7 @@ impl<'de> Deserializer<'de> for Source<'_, 'de> {
             let text = Value::deserialize(self)?.to_string();
             return visitor.visit_map(MapDeserializer::new(std::iter::once((RAW_VALUE_TOKEN, text))));
         }
-        visitor.visit_newtype_struct(self)
+        visitor.visit_newtype_struct(self.wrap()?)
     }
 
     #[inline]
@@ -272,7 +280,7 @@ impl<'de> Deserializer<'de> for Source<'_, 'de> {
         };
         let name = key(self.input)?;
         let start = self.input.len();
-        let data = Source { input: &mut *self.input, depth };
+        let data = Source { input: &mut *self.input, depth, wrapped: 0 };
         let value = visitor.visit_enum(Variant { name, data: Some(data) }).map_err(|error| error.at_key(name))?;
         if self.input.len() == start {
             skip(self.input, depth, true)?;
@@ -321,7 +329,7 @@ impl<'de> Level<'_, 'de> {
     #[inline]
     fn value<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value> {
         let start = *self.input;
-        match seed.deserialize(Source { input: self.input, depth: self.depth }) {
+        match seed.deserialize(Source { input: self.input, depth: self.depth, wrapped: 0 }) {
             Ok(value) => {
                 if self.input.len() == start.len() {
                     skip(self.input, self.depth, true)?;

@@ -25,6 +25,18 @@ pub(crate) use ser::encode_value;
 /// Deepest nesting, whatever [`Limits`] say: decoding recurses on the caller's stack.
 pub(crate) const MAX_DEPTH: u32 = 128;
 
+/// Options and newtypes directly around each other: they leave nothing on the wire that could be counted there.
+const MAX_WRAPPED: u32 = 128;
+
+/// One option or newtype more around a value.
+#[inline]
+fn wrapped_once_more(wrapped: u32) -> Result<u32, ValueError> {
+    if wrapped < MAX_WRAPPED {
+        return Ok(wrapped + 1);
+    }
+    Err(ValueError::unfit(format_args!("more than {MAX_WRAPPED} options and newtypes around one value: a cycle?")))
+}
+
 /// Longest text of an error: what a peer sent is quoted, but not whole.
 const MAX_QUOTED: usize = 1024;
 

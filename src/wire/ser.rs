@@ -1,7 +1,7 @@
 //! A value as `serde_json::to_value` would have it, written as MessagePack by rmp-serde.
 
 use super::check::{self, Fault, Head};
-use super::{Cause, Limits, MAX_DEPTH, NUMBER_TOKEN, RAW_VALUE_TOKEN, RESERVED_KEYS, ValueError};
+use super::{Cause, Limits, MAX_DEPTH, NUMBER_TOKEN, RAW_VALUE_TOKEN, RESERVED_KEYS, ValueError, wrapped_once_more};
 use serde::Serialize;
 use serde::ser::{self, Impossible, Serializer};
 use serde_json::Value;
@@ -47,7 +47,7 @@ pub struct Encoder<'o> {
 
 impl<'o> Encoder<'o> {
     pub(super) fn root(&mut self) -> Place<'_, 'o> {
-        Place { encoder: self, depth: 0 }
+        Place { encoder: self, depth: 0, wrapped: 0 }
     }
 
     /// Appends a checked list that consists of `values` values and `depth` levels.
@@ -199,6 +199,8 @@ impl fmt::Write for Limited<'_> {
 pub(super) struct Place<'e, 'o> {
     encoder: &'e mut Encoder<'o>,
     depth: u32,
+    /// Options and newtypes around it, which leave no level.
+    wrapped: u32,
 }
 
 impl<'e, 'o> Place<'e, 'o> {
@@ -207,7 +209,14 @@ impl<'e, 'o> Place<'e, 'o> {
             return Err(ValueError::unfit(Fault::Depth(self.encoder.max_depth)));
         }
         self.depth += 1;
+        self.wrapped = 0;
         Ok(())
+    }
+
+    /// A cycle of such values would end with the stack.
+    fn wrap(mut self) -> Result<Self> {
+        self.wrapped = wrapped_once_more(self.wrapped)?;
+        Ok(self)
     }
 
     #[inline]
@@ -330,7 +339,7 @@ impl<'e, 'o> Serializer for Place<'e, 'o> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result {
-        value.serialize(self)
+        value.serialize(self.wrap()?)
     }
 
     #[inline]
@@ -347,7 +356,7 @@ impl<'e, 'o> Serializer for Place<'e, 'o> {
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result {
-        value.serialize(self)
+        value.serialize(self.wrap()?)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -428,7 +437,7 @@ pub(super) struct Level<'e, 'o> {
 impl<'o> Level<'_, 'o> {
     #[inline]
     fn place(&mut self) -> Place<'_, 'o> {
-        Place { encoder: self.encoder, depth: self.depth }
+        Place { encoder: self.encoder, depth: self.depth, wrapped: 0 }
     }
 
     #[inline]
@@ -638,14 +647,14 @@ impl ser::SerializeStruct for Struct<'_, '_> {
 
 /// Writes what the text `value` stands for, which is read back from where it would have been written.
 fn token<T: Serialize + ?Sized>(place: Place<'_, '_>, name: &str, value: &T) -> Result {
-    let Place { encoder, depth } = place;
+    let Place { encoder, depth, wrapped } = place;
     let (start, values) = (encoder.len(), encoder.values);
-    value.serialize(Place { encoder: &mut *encoder, depth })?;
+    value.serialize(Place { encoder: &mut *encoder, depth, wrapped })?;
     let text = written_text(&encoder.out()[start..]).map(str::to_owned);
     encoder.out().truncate(start);
     encoder.values = values;
     let text = text.ok_or_else(|| ValueError::unfit(format_args!("{name} whose field is not text")))?;
-    let place = Place { encoder, depth };
+    let place = Place { encoder, depth, wrapped };
     if name == NUMBER_TOKEN {
         return place.number(&text);
     }

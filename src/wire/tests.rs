@@ -956,6 +956,36 @@ fn a_message_cut_short_anywhere_is_refused() {
     }
 }
 
+/// Wraps itself without end, by options or by newtypes.
+struct Endless {
+    newtype: bool,
+}
+
+impl Serialize for Endless {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.newtype {
+            true => serializer.serialize_newtype_struct("Endless", self),
+            false => serializer.serialize_some(self),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code)]
+struct Chain(Option<Box<Chain>>);
+
+#[test]
+fn what_wraps_itself_without_end_is_refused_and_does_not_end_the_stack() {
+    for newtype in [false, true] {
+        let text = args_refused((1, Endless { newtype }));
+        assert_eq!(text, "args[1]: more than 128 options and newtypes around one value: a cycle?");
+    }
+    let error = decode_args::<(Chain,)>(&encoded(&[1])).unwrap_err();
+    assert_eq!(error.to_string(), "args[0]: more than 128 options and newtypes around one value: a cycle?");
+    assert!(!error.is_malformed(), "the type's fault, not the peer's");
+    assert_eq!(decode_args::<(Option<Option<u8>>,)>(&encoded(&[Some(Some(1))])).unwrap(), (Some(Some(1)),));
+}
+
 #[test]
 fn golden_bytes_of_a_value() {
     let value = json!([null, true, 1, -1, 128, 1.5, "é", {"k": []}]);

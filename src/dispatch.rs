@@ -263,6 +263,11 @@ impl<R> Requests<R> {
         !self.unstarted.is_empty() && self.unstarted.remove(&id)
     }
 
+    /// Whether there are cancellations of requests that were not looked at.
+    pub(crate) fn has_unstarted(&self) -> bool {
+        !self.unstarted.is_empty()
+    }
+
     /// The request runs on after its handler has returned. Gives the request back if the id is in use: a peer's fault.
     pub(crate) fn started(&mut self, id: u64, request: R) -> Result<(), R> {
         if self.running.contains_key(&id) {

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 struct Pending {
     link: Arc<Link>,
-    channel: Box<str>,
     id: u64,
     call: Arc<Call>,
     /// A task waits, so the dispatcher must be rung for the reply.
@@ -46,9 +45,7 @@ impl<R: DeserializeOwned> Invoke<R> {
     /// Sends the request, from or to a frame of the renderer at this link.
     pub(crate) fn send<A: IntoArgs>(link: &Arc<Link>, frame: u32, channel: &str, args: &A) -> Self {
         let state = match link.call(Kind::Invoke, frame, channel, args) {
-            Ok((id, call)) => {
-                State::Pending(Pending { link: link.clone(), channel: channel.into(), id, call, attended: false })
-            }
+            Ok((id, call)) => State::Pending(Pending { link: link.clone(), id, call, attended: false }),
             Err(error) => State::Failed(Some(error)),
         };
         Self { state, timeout: None, deadline: None, result: PhantomData }
@@ -94,8 +91,8 @@ impl<R: DeserializeOwned> Invoke<R> {
         match &mut self.state {
             State::Pending(pending) => {
                 pending.link.check_blocking("wait")?;
-                let Pending { link, channel, id, call, .. } = &*pending;
-                let result = ipc_renderer::wait(link, Kind::Invoke, channel, *id, call, self.deadline);
+                let Pending { link, id, call, .. } = &*pending;
+                let result = ipc_renderer::wait(link, Kind::Invoke, *id, call, self.deadline);
                 self.finish();
                 result
             }
@@ -118,6 +115,7 @@ impl<R> Invoke<R> {
     fn finish(&mut self) {
         if let State::Pending(pending) = std::mem::replace(&mut self.state, State::Over) {
             pending.unattend();
+            Call::recycle(pending.call);
         }
     }
 }
@@ -170,7 +168,7 @@ impl<R: DeserializeOwned> Future for Invoke<R> {
         }
         let outcome = pending.call.take();
         let result = match outcome {
-            Some(outcome) => read_reply(&pending.link, Kind::Invoke, &pending.channel, outcome),
+            Some(outcome) => read_reply(&pending.link, Kind::Invoke, pending.call.channel(), outcome),
             None => Err(pending.link.disconnected()),
         };
         this.finish();
@@ -194,7 +192,9 @@ impl<R> std::fmt::Debug for Invoke<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = f.debug_struct("Invoke");
         match &self.state {
-            State::Pending(pending) => debug.field("channel", &pending.channel).field("done", &pending.call.is_done()),
+            State::Pending(pending) => {
+                debug.field("channel", &pending.call.channel()).field("done", &pending.call.is_done())
+            }
             State::Failed(error) => debug.field("failed", error),
             State::Over => &mut debug,
         };

@@ -3,8 +3,8 @@
 use crate::config::{Config, common_options, executor_option};
 use crate::dispatch::MAIN_FRAME;
 use crate::driver::{
-    Connecting, Engine, ErrorReport, Handler, IPC_MESSAGE, Link, Listener, ListenerId, Policies, Receiver, envelope,
-    frame_closed, inherited, named, read_reply, timed_out,
+    Call, Connecting, Engine, ErrorReport, Handler, IPC_MESSAGE, Link, Listener, ListenerId, Policies, Receiver,
+    envelope, frame_closed, inherited, named, read_reply, timed_out,
 };
 use crate::emitter::{any_channel_listener, async_handler, emitter_methods, handler_methods, listener, sync_handler};
 use crate::error::{Error, ErrorKind, HandlerError, Result};
@@ -323,7 +323,9 @@ impl IpcRenderer {
         self.link.check_blocking("send_sync")?;
         self.check_frame()?;
         let (id, call) = self.link.call(Kind::SendSync, self.frame, channel, args)?;
-        wait(&self.link, Kind::SendSync, channel, id, &call, until)
+        let result = wait(&self.link, Kind::SendSync, id, &call, until);
+        Call::recycle(call);
+        result
     }
 
     /// Whether the link works and the frame is open. May change at any time.
@@ -378,9 +380,8 @@ impl IpcRenderer {
 pub(crate) fn wait<R: DeserializeOwned>(
     link: &Arc<Link>,
     kind: Kind,
-    channel: &str,
     id: u64,
-    call: &Arc<crate::driver::Call>,
+    call: &Arc<Call>,
     until: Option<Instant>,
 ) -> Result<R> {
     let waited = if call.is_done() { Waited::Done } else { link.wait_for(call, until) };
@@ -408,7 +409,7 @@ pub(crate) fn wait<R: DeserializeOwned>(
         }
     }
     match call.take() {
-        Some(outcome) => read_reply(link, kind, channel, outcome),
+        Some(outcome) => read_reply(link, kind, call.channel(), outcome),
         None => Err(link.disconnected()),
     }
 }

@@ -167,6 +167,21 @@ pub(crate) struct Tx {
     chunk: usize,
     /// We said that we want room, looked once more, and found none.
     wanting: bool,
+    sent: Sent,
+}
+
+/// What was handed to the ring or its queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Sent {
+    fn count(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+    }
 }
 
 /// The reading half, which belongs to the role.
@@ -286,6 +301,7 @@ impl Pipe {
                 routed: 0,
                 chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
                 wanting: false,
+                sent: Sent::default(),
             })),
             queued: AtomicUsize::new(0),
             queue_limit: parts.queue_limit,
@@ -331,6 +347,11 @@ impl Pipe {
         self.queued.load(Ordering::Acquire)
     }
 
+    /// What was taken so far.
+    pub(crate) fn sent(&self) -> Sent {
+        self.tx.lock().sent
+    }
+
     /// Bytes that may wait.
     pub(crate) fn queue_limit(&self) -> usize {
         self.queue_limit
@@ -350,6 +371,7 @@ impl Pipe {
                     record.write(0, message);
                     record.commit(Kind::Whole);
                     let ring = self.peer.after_publish(mode.quiet);
+                    tx.sent.count(message.len());
                     drop(tx);
                     if let Some(ring) = ring {
                         self.peer.ring(ring);
@@ -381,6 +403,7 @@ impl Pipe {
             }
             self.budget.take_for(message.len(), mode.routed)?;
         }
+        tx.sent.count(message.len());
         tx.queued += message.len();
         tx.routed += if mode.routed { message.len() } else { 0 };
         tx.queue.push_back(Queued { bytes: std::mem::take(message), routed: mode.routed, sent: 0 });
@@ -936,6 +959,9 @@ impl Pipe {
                 }
             }
             self.publish_head(&mut rx);
+            if may_read && !gone {
+                spinning.look_at(|| rx.has_more() || rx.is_wanted() || bell.is_rung());
+            }
             let next = if gone { Next::Sleep } else { spinning.round() };
             match next {
                 Next::Again => continue,

@@ -326,14 +326,17 @@ impl Spin {
     #[inline]
     pub(crate) fn begin(&self) -> Spinning<'_> {
         let parked = self.mode == Wait::Adaptive && self.budget.load(Ordering::Relaxed) == 0;
-        Spinning { spin: self, rounds: 0, since: None, parked }
+        Spinning { spin: self, rounds: 0, clocks: 0, since: None, parked }
     }
 }
 
 /// One wait of a [`Spin`].
 pub(crate) struct Spinning<'a> {
     spin: &'a Spin,
-    rounds: u32,
+    /// 64 bits: a wait that spins may last for days.
+    rounds: u64,
+    /// Readings of the clock that these rounds have come to.
+    clocks: u64,
     since: Option<Instant>,
     parked: bool,
 }
@@ -350,7 +353,10 @@ pub(crate) enum Next {
 }
 
 /// Rounds between two readings of the clock (22 ns each).
-const ROUNDS_PER_CLOCK: u32 = 128;
+const ROUNDS_PER_CLOCK: u64 = 128;
+
+/// Looks at the one word that matters between two looks at all the rest.
+const LOOKS: u64 = 16;
 
 impl Spinning<'_> {
     /// One round.
@@ -362,9 +368,10 @@ impl Spinning<'_> {
         }
         crate::sync::spin_loop();
         self.rounds += 1;
-        if !self.rounds.is_multiple_of(ROUNDS_PER_CLOCK) {
+        if self.rounds < ROUNDS_PER_CLOCK * (self.clocks + 1) {
             return Next::Again;
         }
+        self.clocks = self.rounds / ROUNDS_PER_CLOCK;
         if self.spin.mode == Wait::Spin {
             return Next::LookAround;
         }
@@ -376,6 +383,23 @@ impl Spinning<'_> {
             return Next::Sleep;
         }
         Next::LookAround
+    }
+
+    /// Some rounds of a spin that looks at one thing alone: what is waited for is noticed sooner than by a look at
+    /// everything. None where no spinning is wanted.
+    #[inline]
+    pub(crate) fn look_at(&mut self, is_there: impl Fn() -> bool) {
+        if self.spin.mode == Wait::Park || cfg!(loom) || self.parked {
+            return;
+        }
+        for looks in 0..LOOKS {
+            if is_there() {
+                self.rounds += looks;
+                return;
+            }
+            crate::sync::spin_loop();
+        }
+        self.rounds += LOOKS;
     }
 
     /// Whether `round` has said [`Next::Sleep`].

@@ -52,10 +52,10 @@ pub struct Stats {
 
 pub(crate) fn stats(link: &Link) -> Stats {
     let of = |counter: &crate::sync::AtomicU64| counter.load(Ordering::Relaxed);
-    let counters = &link.counters;
+    let (counters, sent) = (&link.counters, link.sent());
     Stats {
-        messages_sent: of(&counters.messages_sent),
-        bytes_sent: of(&counters.bytes_sent),
+        messages_sent: sent.messages,
+        bytes_sent: sent.bytes,
         messages_received: of(&counters.messages_received),
         bytes_received: of(&counters.bytes_received),
         queued_bytes: link.queued() as u64,

@@ -7,6 +7,7 @@ use crate::wake::Bell;
 use crate::wire::{self, ErrorRecord, Kind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::task::Waker;
 
 /// How a call ended.
@@ -28,13 +29,43 @@ struct State {
 pub(crate) struct Call {
     /// The frame that called, or is called.
     pub(super) frame: u32,
+    channel: String,
     done: AtomicBool,
     state: Mutex<State>,
 }
 
+thread_local! {
+    /// The slot of this thread's last call, for its next one.
+    static SPARE: Cell<Option<Arc<Call>>> = const { Cell::new(None) };
+}
+
+/// A slot with a longer channel name is not kept.
+const KEEP_NAME: usize = 1024;
+
 impl Call {
-    pub(crate) fn new(frame: u32) -> Arc<Self> {
-        Arc::new(Self { frame, done: AtomicBool::new(false), state: Mutex::default() })
+    pub(crate) fn new(frame: u32, channel: &str) -> Arc<Self> {
+        if let Some(mut spare) = SPARE.try_with(Cell::take).ok().flatten()
+            && let Some(call) = Arc::get_mut(&mut spare)
+        {
+            call.frame = frame;
+            call.channel.clear();
+            call.channel.push_str(channel);
+            *call.done.get_mut() = false;
+            *call.state.get_mut() = State::default();
+            return spare;
+        }
+        Arc::new(Self { frame, channel: channel.into(), done: AtomicBool::new(false), state: Mutex::default() })
+    }
+
+    /// Keeps the slot for this thread's next call, unless somebody else still looks at it.
+    pub(crate) fn recycle(mut call: Arc<Self>) {
+        if call.channel.capacity() <= KEEP_NAME && Arc::get_mut(&mut call).is_some() {
+            let _ = SPARE.try_with(|spare| spare.set(Some(call)));
+        }
+    }
+
+    pub(crate) fn channel(&self) -> &str {
+        &self.channel
     }
 
     #[inline]
@@ -184,13 +215,28 @@ pub(crate) struct Request {
     cancelled: AtomicBool,
     /// It runs as a task and is to be found by a cancellation.
     is_task: AtomicBool,
+    /// It has ended, and waits to serve again.
+    is_spare: bool,
     /// Wakes the async handler, so that it sees its cancellation.
     task: Mutex<Option<Waker>>,
 }
 
 impl Request {
-    pub(crate) fn new(link: &Arc<Link>, id: u64, frame: u32, quiet: bool) -> Arc<Self> {
+    /// A request; in the memory of one that has [ended](Self::end), if there is one.
+    pub(crate) fn new(spare: Option<Arc<Self>>, link: &Arc<Link>, id: u64, frame: u32, quiet: bool) -> Arc<Self> {
         link.open_requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(mut spare) = spare
+            && let Some(request) = Arc::get_mut(&mut spare)
+        {
+            if !Arc::ptr_eq(&request.link, link) {
+                request.link = link.clone();
+            }
+            (request.id, request.frame, request.quiet, request.is_spare) = (id, frame, quiet, false);
+            *request.answered.get_mut() = false;
+            *request.cancelled.get_mut() = false;
+            *request.is_task.get_mut() = false;
+            return spare;
+        }
         Arc::new(Self {
             link: link.clone(),
             id,
@@ -200,7 +246,28 @@ impl Request {
             cancelled: AtomicBool::new(false),
             is_task: AtomicBool::new(false),
             task: Mutex::new(None),
+            is_spare: false,
         })
+    }
+
+    /// Ends a request that nobody else holds; its memory then serves the next one.
+    pub(crate) fn end(mut request: Arc<Self>) -> Option<Arc<Self>> {
+        let last = Arc::get_mut(&mut request)?;
+        last.conclude();
+        last.is_spare = true;
+        Some(request)
+    }
+
+    fn conclude(&mut self) {
+        self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
+        if *self.is_task.get_mut() {
+            self.link.requests.lock().ended(self.id);
+        }
+        if !*self.answered.get_mut() {
+            self.fail(&record(REPLY_NEVER_SENT, "reply was never sent"));
+        }
+        let waker = self.task.get_mut().take();
+        drop(waker);
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -282,12 +349,8 @@ impl Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
-        self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
-        if *self.is_task.get_mut() {
-            self.link.requests.lock().ended(self.id);
-        }
-        if !*self.answered.get_mut() {
-            self.fail(&record(REPLY_NEVER_SENT, "reply was never sent"));
+        if !self.is_spare {
+            self.conclude();
         }
     }
 }

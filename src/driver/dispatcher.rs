@@ -55,11 +55,14 @@ struct Dispatcher<'a> {
     links: FxHashMap<u32, Entry>,
     /// Ids of the links that are looked at every turn.
     active: Vec<u32>,
-    buffer: Vec<u8>,
+    /// Memory of messages that were dispatched, for those that are read next.
+    buffers: Vec<Vec<u8>>,
     events: Vec<sys::Event>,
     wakers: Vec<Waker>,
     /// When the quiet links were last looked at.
     looked: Instant,
+    /// The memory of the last request, for the next one.
+    spare: Option<Arc<Request>>,
 }
 
 /// Runs until the engine stops.
@@ -68,10 +71,11 @@ pub(super) fn run(engine: &Arc<Engine>) {
         engine,
         links: FxHashMap::default(),
         active: Vec::new(),
-        buffer: Vec::new(),
+        buffers: Vec::new(),
         events: Vec::new(),
         wakers: Vec::new(),
         looked: Instant::now(),
+        spare: None,
     };
     dispatcher.run();
     dispatcher.end();
@@ -184,6 +188,7 @@ impl Dispatcher<'_> {
 
     fn gone(&mut self, link: &Arc<Link>) {
         self.links.remove(&link.id);
+        self.spare = None; // it may hold the link
         self.active.retain(|id| *id != link.id);
         if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.take()) {
             let _ = poller.remove(&*doorbell); // it was never added if the link never opened
@@ -204,7 +209,7 @@ impl Dispatcher<'_> {
     }
 
     fn run_deadlines(&mut self) -> bool {
-        if self.engine.deadlines.lock().next().is_none() {
+        if !self.engine.has_deadlines.load(Ordering::Acquire) {
             return false;
         }
         let mut any = false;
@@ -216,6 +221,10 @@ impl Dispatcher<'_> {
             if let Some(link) = self.engine.link(link) {
                 self.expire(&link, call);
             }
+        }
+        {
+            let deadlines = self.engine.deadlines.lock();
+            self.engine.has_deadlines.store(deadlines.next().is_some(), Ordering::Release);
         }
         let live = || self.engine.links.lock().values().map(|link| link.pending_calls()).sum();
         let is_stale = |live: usize| self.engine.deadlines.lock().is_stale(live);
@@ -309,9 +318,8 @@ impl Dispatcher<'_> {
         self.activate(id);
         let Some(entry) = self.links.get_mut(&id) else { return };
         // It rings for what it wrote and, as often as we wrote, for the room that it made.
-        let counters = &entry.link.counters;
-        let messages =
-            [&counters.messages_received, &counters.messages_sent].map(|count| count.load(Ordering::Relaxed));
+        let received = entry.link.counters.messages_received.load(Ordering::Relaxed);
+        let messages = [received, entry.link.sent().messages];
         let moves = entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
         if messages != entry.messages || moves {
             entry.messages = messages;
@@ -333,8 +341,8 @@ impl Dispatcher<'_> {
             false => self.links.values().next().map(|entry| entry.link.clone()),
         };
         let word = link.as_ref().and_then(|link| link.pipe()).map(|pipe| pipe.dispatcher_word());
-        for id in self.active.clone() {
-            let Some(entry) = self.links.get(&id) else { continue };
+        for id in &self.active {
+            let Some(entry) = self.links.get(id) else { continue };
             let link = entry.link.clone();
             let paused = entry.paused && !entry.draining;
             let may_read = !paused && !entry.draining && !entry.retry;
@@ -432,6 +440,7 @@ impl Dispatcher<'_> {
                     self.read_ahead(&link, true);
                 }
                 self.dispatch(&link, &message);
+                self.keep(message);
             } else if !self.read_ahead(&link, false) {
                 if draining && !link.has_inbox() && self.is_drained(&link) {
                     if let Some(entry) = self.links.get_mut(&id) {
@@ -481,7 +490,7 @@ impl Dispatcher<'_> {
             pipe.step_aside(rx);
             return true;
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = self.buffers.pop().unwrap_or_default();
         let mut read = 0;
         let mut direct = false;
         let mut violation = None;
@@ -492,11 +501,15 @@ impl Dispatcher<'_> {
                 Ok(Read::Message) => {
                     read += 1;
                     if read == 1 && !to_inbox && !rx.has_more() && !is_reply(&buffer) {
+                        link.counters.received(buffer.len());
                         direct = true;
                         break;
                     }
                     if link.route(&mut buffer, &mut self.wakers) == Routed::Settle {
                         break;
+                    }
+                    if buffer.capacity() == 0 {
+                        buffer = self.buffers.pop().unwrap_or_default(); // it was moved
                     }
                 }
                 Ok(Read::Nothing) => break,
@@ -526,15 +539,17 @@ impl Dispatcher<'_> {
             link.violation(violation);
         }
         if direct {
-            let counters = &link.counters;
-            counters.messages_received.fetch_add(1, Ordering::Relaxed);
-            counters.bytes_received.fetch_add(buffer.len() as u64, Ordering::Relaxed);
             self.dispatch(link, &buffer);
         }
-        if buffer.capacity() <= KEEP {
-            self.buffer = buffer;
-        }
+        self.keep(buffer);
         read > 0
+    }
+
+    /// Keeps the memory of a message for a later one.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if (1..=KEEP).contains(&buffer.capacity()) && self.buffers.len() < READ_AHEAD {
+            self.buffers.push(buffer);
+        }
     }
 
     // ---- dispatching --------------------------------------------------------------------------------------------
@@ -555,11 +570,13 @@ impl Dispatcher<'_> {
             Action::EmitSync { call } => {
                 if let Some(request) = self.request(link, &envelope, call) {
                     self.emit(link, &envelope, payload, Some(&request));
+                    self.spare = Request::end(request);
                 }
             }
             Action::Call { call } => {
                 if let Some(request) = self.request(link, &envelope, call) {
                     self.call(link, &envelope, payload, &request);
+                    self.spare = Request::end(request);
                 }
             }
             Action::Complete { call } => {
@@ -600,10 +617,10 @@ impl Dispatcher<'_> {
 
     /// A request that wants an answer, unless it was cancelled already or there are too many.
     fn request(&mut self, link: &Arc<Link>, envelope: &Envelope<'_>, call: u64) -> Option<Arc<Request>> {
-        if link.requests.lock().is_cancelled(call) {
+        if link.is_cancelled_unstarted(call) {
             return None;
         }
-        let request = Request::new(link, call, envelope.frame, envelope.caller_awake);
+        let request = Request::new(self.spare.take(), link, call, envelope.frame, envelope.caller_awake);
         let limit = self.engine.config.max_pending_calls as usize;
         if link.open_requests.load(Ordering::Relaxed) > limit {
             request.fail(&record(call::TOO_MANY_CALLS, &format!("{limit} calls are being answered already")));

@@ -6,7 +6,7 @@ use super::{Command, Engine};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self as machine, GoneReason, Output};
-use crate::pipe::{BUDGET_RETRY, Pipe, ROUTED_SHARE, Routed, SendError, SendMode, Violation, Waited, Waiter};
+use crate::pipe::{BUDGET_RETRY, Pipe, ROUTED_SHARE, Routed, SendError, SendMode, Sent, Violation, Waited, Waiter};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::sys;
 use crate::wake::Bell;
@@ -52,11 +52,10 @@ pub(crate) fn recycle(buffer: Vec<u8>) {
     keep_buffer(&READ, buffer);
 }
 
-/// Counters of one link; see [`WebContents::stats`](crate::WebContents::stats).
+/// Counters of one link; see [`WebContents::stats`](crate::WebContents::stats). What is sent is counted by the pipe.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) messages_sent: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
+    /// These two are written by the holder of the role alone.
     pub(crate) messages_received: AtomicU64,
     pub(crate) bytes_received: AtomicU64,
     pub(crate) refused_full: AtomicU64,
@@ -66,6 +65,16 @@ pub(crate) struct Counters {
 
 fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Counters {
+    /// A message was read. With the role held: a store each does where many writers would need a locked addition.
+    #[inline]
+    pub(super) fn received(&self, bytes: usize) {
+        let add = |counter: &AtomicU64, by| counter.store(counter.load(Ordering::Relaxed) + by, Ordering::Relaxed);
+        add(&self.messages_received, 1);
+        add(&self.bytes_received, bytes as u64);
+    }
 }
 
 /// What is known of the process at the other end when its link is made.
@@ -140,6 +149,8 @@ pub(crate) struct Link {
     /// Main does not read on until the queue is low: whoever drains it that far says so to the dispatcher.
     paused: AtomicBool,
     pub(crate) requests: Mutex<Requests<Weak<Request>>>,
+    /// Whether there is a cancellation of a request that was not looked at: asked for each request.
+    has_cancellations: AtomicBool,
     /// Requests of the peer's that have no answer yet.
     pub(crate) open_requests: AtomicUsize,
     pub(crate) machine: Mutex<machine::Link>,
@@ -187,6 +198,7 @@ impl Link {
             inbox_bytes: AtomicUsize::new(0),
             paused: AtomicBool::new(false),
             requests: Mutex::new(Requests::new()),
+            has_cancellations: AtomicBool::new(false),
             open_requests: AtomicUsize::new(0),
             machine: Mutex::new(machine),
             socket: Closable::new(socket),
@@ -269,6 +281,15 @@ impl Link {
         let call = self.calls.lock().end(id)?;
         self.tell_cancelled(id);
         call.finish(Outcome::Failed(timed_out()))
+    }
+
+    /// What was handed to the ring or its queue, or waits for a ring.
+    pub(crate) fn sent(&self) -> Sent {
+        if let Some(pipe) = self.pipe.get() {
+            return pipe.sent();
+        }
+        let early = self.early.lock();
+        Sent { messages: early.messages.len() as u64, bytes: early.bytes as u64 }
     }
 
     /// Bytes that wait to be sent.
@@ -426,18 +447,14 @@ impl Link {
     /// Hands an encoded message to the pipe, or to what waits for one.
     #[inline]
     pub(crate) fn push(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
-        let len = message.len() as u64;
         match self.pipe.get() {
             Some(pipe) => {
                 let sent = pipe.send(message, mode);
                 self.resume_if_low(); // it may have drained the queue, also where it had no room
-                sent.map_err(|error| self.not_sent(error))?;
+                sent.map_err(|error| self.not_sent(error))
             }
-            None => self.push_early(message, mode)?,
+            None => self.push_early(message, mode),
         }
-        count(&self.counters.messages_sent, 1);
-        count(&self.counters.bytes_sent, len);
-        Ok(())
     }
 
     #[cold]
@@ -734,7 +751,7 @@ impl Link {
         args: &A,
     ) -> Result<(u64, Arc<Call>)> {
         self.check_usable()?;
-        let call = Call::new(frame);
+        let call = Call::new(frame, channel);
         // Ends the call again if sending fails, or if a `Serialize` panics.
         struct Begun<'a>(&'a Link, u64);
         impl Drop for Begun<'_> {
@@ -821,6 +838,18 @@ impl Link {
         calls.into_iter().filter_map(|call| call.finish(Outcome::Failed(self.disconnected()))).collect()
     }
 
+    /// Whether a request is not to be started, because its cancellation is known already.
+    #[inline]
+    pub(super) fn is_cancelled_unstarted(&self, id: u64) -> bool {
+        if !self.has_cancellations.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut requests = self.requests.lock();
+        let is_cancelled = requests.is_cancelled(id);
+        self.has_cancellations.store(requests.has_unstarted(), Ordering::Release);
+        is_cancelled
+    }
+
     // ---- replying -----------------------------------------------------------------------------------------------
 
     /// Sends a reply made by `payload`, unless `is_wanted`, asked once it is encoded, says no; one that finds no room
@@ -858,8 +887,7 @@ impl Link {
 
     /// Takes a message just read, with the role held: replies go to their calls, the rest to the inbox.
     pub(crate) fn route(self: &Arc<Self>, message: &mut Vec<u8>, wakers: &mut Vec<Waker>) -> Routed {
-        count(&self.counters.messages_received, 1);
-        count(&self.counters.bytes_received, message.len() as u64);
+        self.counters.received(message.len());
         let action = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
             Ok((envelope, _)) => dispatch::action(&envelope),
             Err(violation) => {
@@ -876,7 +904,9 @@ impl Link {
             }
             action => {
                 if let Action::Cancel { call } = action {
-                    self.requests.lock().cancel_unstarted(call);
+                    let mut requests = self.requests.lock();
+                    requests.cancel_unstarted(call);
+                    self.has_cancellations.store(true, Ordering::Release);
                 }
                 self.keep_for_dispatcher(std::mem::take(message));
                 Routed::Moved

@@ -170,6 +170,8 @@ pub(crate) struct Engine {
     tasks: tasks::Queue,
     executor: Option<Executor>,
     deadlines: Mutex<Deadlines>,
+    /// Whether there are any: looked at in each turn of the dispatcher.
+    has_deadlines: AtomicBool,
     hooks: Mutex<Hooks>,
     /// Reports that wait for the dispatcher.
     reports: AtomicU32,
@@ -249,6 +251,7 @@ impl Engine {
             tasks: tasks::Queue::default(),
             executor,
             deadlines: Mutex::default(),
+            has_deadlines: AtomicBool::new(false),
             hooks: Mutex::default(),
             reports: AtomicU32::new(0),
             watch: watch::Watch::new().map_err(system("cannot make the watch"))?,
@@ -446,6 +449,7 @@ impl Engine {
     pub(crate) fn add_deadline(&self, at: Instant, link: u32, call: u64) {
         let mut deadlines = self.deadlines.lock();
         let earliest = deadlines.add(at, link, call);
+        self.has_deadlines.store(true, Ordering::Release);
         drop(deadlines);
         if earliest {
             self.ring();

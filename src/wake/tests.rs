@@ -186,7 +186,7 @@ fn the_budget_grows_when_spinning_paid_and_halves_when_it_did_not() {
     assert_eq!(budget(), 8_000);
     let long_ago = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
     let ended = |parked, since| {
-        let mut spinning = Spinning { spin: &spin, rounds: ROUNDS_PER_CLOCK, since: Some(since), parked };
+        let mut spinning = Spinning { spin: &spin, rounds: ROUNDS_PER_CLOCK, clocks: 1, since: Some(since), parked };
         spinning.succeeded();
     };
     for expected in [4_000, 2_000, 1_000, 500, 250, 250] {

@@ -318,3 +318,82 @@ macro_rules! handler_methods {
     };
 }
 pub(crate) use {emitter_methods, handler_methods};
+
+/// What Electron refuses while it runs and Rust's types do not let through, by the numbers of Electron's cases.
+#[cfg(doctest)]
+mod does_not_compile {
+    //! 68: no channel, or none at all where there must be one.
+    //!
+    //! ```compile_fail,E0061
+    //! fn send(web_contents: &ringmain::WebContents) -> ringmain::Result<()> {
+    //!     web_contents.send()
+    //! }
+    //! ```
+    //!
+    //! ```compile_fail,E0308
+    //! fn send(web_contents: &ringmain::WebContents) -> ringmain::Result<()> {
+    //!     web_contents.send(None, ())
+    //! }
+    //! ```
+    //!
+    //! 87: what is no function, or no listener, is removed. (Adding: see `on`.)
+    //!
+    //! ```compile_fail,E0308
+    //! fn remove(ipc_main: &ringmain::IpcMain) -> bool {
+    //!     ipc_main.remove_listener("x", "no function")
+    //! }
+    //! ```
+    //!
+    //! 63 and 64: a value that is opaque, alone and as a field of a record that travels.
+    //!
+    //! ```compile_fail,E0277
+    //! fn send(ipc_renderer: &ringmain::IpcRenderer, file: std::fs::File) -> ringmain::Result<()> {
+    //!     ipc_renderer.send("x", (file,))
+    //! }
+    //! ```
+    //!
+    //! ```compile_fail,E0277
+    //! #[derive(serde::Serialize)]
+    //! struct Record {
+    //!     name: String,
+    //!     file: std::fs::File,
+    //! }
+    //! ```
+    //!
+    //! 108: a limit of -1, of NaN, of a text.
+    //!
+    //! ```compile_fail,E0600
+    //! fn limit(ipc_main: &ringmain::IpcMain) {
+    //!     ipc_main.set_max_listeners(-1);
+    //! }
+    //! ```
+    //!
+    //! ```compile_fail,E0308
+    //! fn limit(ipc_main: &ringmain::IpcMain) {
+    //!     ipc_main.set_max_listeners(f64::NAN);
+    //! }
+    //! ```
+    //!
+    //! ```compile_fail,E0308
+    //! fn limit(ipc_main: &ringmain::IpcMain) {
+    //!     ipc_main.set_max_listeners("10");
+    //! }
+    //! ```
+    //!
+    //! What does compile, so that the above fails for the reason it names:
+    //!
+    //! ```
+    //! #[derive(serde::Serialize)]
+    //! struct Record {
+    //!     name: String,
+    //!     #[serde(skip)]
+    //!     file: Option<std::fs::File>,
+    //! }
+    //! fn all(main: &ringmain::IpcMain, ipc_renderer: &ringmain::IpcRenderer) -> ringmain::Result<()> {
+    //!     main.set_max_listeners(10);
+    //!     main.remove_listener("x", &main.on("x", |_, ()| ()));
+    //!     main.all_web_contents()[0].send("x", ())?;
+    //!     ipc_renderer.send("x", (Record { name: String::new(), file: None },))
+    //! }
+    //! ```
+}

@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::ThreadId;
-use support::{Gate, PATIENCE, bounded, child, next, pair};
+use support::{Gate, PATIENCE, Puppet, bounded, child, next, pair};
 
 #[test]
 fn children() {
     support::play(&[
+        ("puppet", support::puppet),
         ("leak", leak),
         ("no leak", no_leak),
         ("leak to a logger", leak_to_a_logger),
@@ -112,10 +113,57 @@ fn case_044_and_056_a_fresh_main_and_a_fresh_renderer_have_no_event_names() {
     // Electron's main has `error`, a guard of which this crate has no need.
     assert!(ipc_main.event_names().is_empty() && ipc_renderer.event_names().is_empty());
     assert_eq!((ipc_main.listener_count("error"), ipc_renderer.listener_count("error")), (0, 0));
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    assert!(web_contents.ipc().event_names().is_empty() && web_contents.main_frame().ipc().event_names().is_empty());
+    assert!(ipc_renderer.frame().unwrap().event_names().is_empty());
+    // What listens to every message listens on no channel.
+    web_contents.on_ipc_message(|_, _, _| ());
+    ipc_renderer.on_ipc_message(|_, _, _| ());
+    assert!(web_contents.ipc().event_names().is_empty() && ipc_renderer.event_names().is_empty());
 }
 
 #[test]
-fn case_046_057_and_114_one_channel_is_cleared_or_all_of_them_on_either_side() {
+fn case_056_a_fresh_renderer_in_another_process_has_no_event_names_but_those_it_then_listens_on() {
+    let ipc_main = support::ipc_main();
+    let mut puppet = Puppet::spawn(&ipc_main);
+    let names = json!({ "do": "names", "frame": 1 });
+    assert_eq!(puppet.ask(names.clone()), json!([]));
+    puppet.on(1, "b", None);
+    puppet.on(1, "a", None);
+    assert_eq!(puppet.ask(names), json!(["b", "a"]));
+    assert!(ipc_main.event_names().is_empty());
+}
+
+#[test]
+fn case_046_and_057_messages_on_a_cleared_channel_reach_nobody_and_those_on_another_still_do() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    let (log, there) = (Log::default(), Log::default());
+    for channel in ["a", "b"] {
+        ipc_main.on(channel, log.writes(channel));
+        ipc_renderer.on(channel, there.writes_there(channel));
+    }
+    let both = || {
+        for channel in ["a", "b"] {
+            emit(&ipc_renderer, channel, ());
+            web_contents.send(channel, ()).unwrap();
+        }
+        // Answered: so the renderer's listeners have run.
+        let answered = web_contents.invoke::<()>("sent", (), PATIENCE).wait();
+        assert_eq!(answered.unwrap_err().kind(), ErrorKind::NoHandler);
+        [log.take(), there.take()]
+    };
+    assert_eq!(both(), [["a", "b"], ["a", "b"]]);
+    ipc_main.remove_all_listeners(Some("a"));
+    ipc_renderer.remove_all_listeners(Some("b"));
+    assert_eq!(both(), [["b"], ["a"]]);
+    ipc_main.remove_all_listeners(None);
+    ipc_renderer.remove_all_listeners(None);
+    assert_eq!(both(), [[""; 0]; 2]);
+}
+
+#[test]
+fn case_046_047_057_and_114_one_channel_is_cleared_or_all_of_them_on_either_side() {
     let (ipc_main, ipc_renderer) = pair();
     let add = |channel: &str| {
         ipc_main.on(channel, |_, ()| ());

@@ -918,13 +918,41 @@ fn an_event_says_whether_it_was_emitted_here_and_what_it_answers_then_goes_nowhe
 }
 
 #[test]
-fn what_is_emitted_at_the_receiver_of_one_renderer_has_that_renderer_as_its_sender() {
+fn what_is_emitted_at_the_receiver_of_one_renderer_has_it_as_its_sender_and_replies_to_nobody() {
     let (ipc_main, ipc_renderer) = pair();
-    let ipc = ipc_main.web_contents(ipc_renderer.id()).unwrap().ipc();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let ipc = web_contents.ipc();
     let (got, gets) = channel();
-    ipc.on("x", move |event, ()| got.send((event.sender().id(), event.frame_id(), event.is_local())));
+    ipc.on("x", move |event, ()| {
+        event.reply("back", ()).unwrap();
+        got.send((event.sender().id(), event.frame_id(), event.is_local()))
+    });
+    let (back, backs) = channel();
+    ipc_renderer.on("back", move |_, ()| back.send(()));
     assert!(ipc.emit("x", ()).unwrap());
     assert_eq!(gets.try_recv().unwrap(), (ipc_renderer.id(), 1, true));
+    assert_eq!(web_contents.stats().messages_sent, 0);
+    renderer_has_run_all(&web_contents);
+    assert_eq!(backs.try_iter().count(), 0);
+}
+
+#[test]
+fn a_reply_to_what_main_emitted_is_no_undeliverable_message_and_its_sender_takes_none() {
+    let (ipc_main, ipc_renderer) = pair();
+    let (report, reports) = channel();
+    ipc_main.on_error(move |told| drop(report.send(told.error.to_string())));
+    let (refused, refusals) = channel();
+    ipc_main.on("x", move |event, ()| {
+        event.reply("back", ()).unwrap();
+        refused.send(event.sender().send("x", ()).unwrap_err())
+    });
+    assert!(ipc_main.emit("x", ()).unwrap());
+    let error = refusals.try_recv().unwrap();
+    let text = "this event was emitted by this process itself: no renderer is behind it";
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Disconnected, text.into()));
+    emit(&ipc_renderer, "y", ());
+    assert!(ipc_main.web_contents(0).is_none());
+    assert_eq!(reports.try_iter().collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

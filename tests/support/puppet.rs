@@ -1,7 +1,10 @@
 //! A renderer in a process of its own that does what the test tells it by a pipe, so that a test of two processes reads
 //! like one of one.
 use super::{PATIENCE, child, next};
-use ringmain::{Args, Error, GuestEvent, HandlerError, IpcMain, IpcRenderer, IpcRendererEvent, WebContents};
+use futures::channel::oneshot;
+use ringmain::{
+    Args, Error, GuestEvent, HandlerError, IpcMain, IpcRenderer, IpcRendererEvent, IpcRendererInvokeEvent, WebContents,
+};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -68,6 +71,13 @@ pub(crate) struct Got {
 impl Puppet {
     /// Spawns one and waits until it has connected.
     pub(crate) fn spawn(ipc_main: &IpcMain) -> Self {
+        let mut puppet = Self::start(ipc_main);
+        puppet.connect();
+        puppet
+    }
+
+    /// Spawns one that does not connect before [`connect`](Self::connect).
+    pub(crate) fn start(ipc_main: &IpcMain) -> Self {
         let mut command = child("puppet");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let web_contents = ipc_main.spawn(command).expect("a puppet");
@@ -82,9 +92,12 @@ impl Puppet {
                 }
             }
         });
-        let puppet = Self { web_contents, stdin, answers };
-        assert_eq!(next(&puppet.answers, "a puppet that has connected"), json!(puppet.id()));
-        puppet
+        Self { web_contents, stdin, answers }
+    }
+
+    /// Lets it connect and waits until it has.
+    pub(crate) fn connect(&mut self) {
+        assert_eq!(self.ask(json!({"do": "connect"})), json!(self.id()));
     }
 
     /// Tells it what to do without waiting for the answer, which the next [`answer`](Self::answer) is.
@@ -151,6 +164,15 @@ impl Puppet {
         Self::result(self.ask(json!({"do": "send_sync", "frame": frame, "channel": channel, "args": args})))
     }
 
+    /// Does all of it in one go, each step "send", "invoke" or "send_sync" with a channel and arguments; the calls are
+    /// awaited when the last step is done.
+    pub(crate) fn burst(&mut self, frame: u64, steps: &[(&str, &str, Value)]) -> Vec<Answer> {
+        match self.ask(json!({"do": "burst", "frame": frame, "steps": steps})) {
+            Value::Array(answers) => answers.into_iter().map(Self::result).collect(),
+            other => panic!("no list: {other}"),
+        }
+    }
+
     /// To frame `to_frame` of renderer `to`; its main frame by `send_to`, others by `send_to_frame`.
     pub(crate) fn send_to(&mut self, frame: u64, to: u32, to_frame: u64, channel: &str, args: Value) -> Answer {
         Self::result(self.ask(
@@ -204,9 +226,26 @@ impl Puppet {
     }
 
     /// Handles calls of main: "echo" returns the arguments, "fail" fails with name, code and data, "panic" panics,
-    /// "never" is a future that never ends.
+    /// "never" is a future that never ends, "once" and "once async" echo one call, "double" takes one number, "ask main"
+    /// waits inside for a call of main's "puppet asks" with the same arguments, "await main" awaits it, "later" echoes
+    /// once it is told to: see [`started`](Self::started).
     pub(crate) fn handle(&mut self, frame: u64, channel: &str, how: &str) -> Answer {
         Self::result(self.ask(json!({"do": "handle", "frame": frame, "channel": channel, "how": how})))
+    }
+
+    /// Waits for the start of the next call of a "later" handler; its number, counted from 0.
+    pub(crate) fn started(&mut self) -> u64 {
+        self.ask(json!({"do": "started"})).as_u64().expect("a number")
+    }
+
+    /// Lets a call of a "later" handler answer.
+    pub(crate) fn release(&mut self, started: u64) {
+        self.ask(json!({"do": "release", "started": started}));
+    }
+
+    /// Whether the event of a call of a "later" handler says that nobody waits any more.
+    pub(crate) fn is_cancelled(&mut self, started: u64) -> bool {
+        self.ask(json!({"do": "is cancelled", "started": started})).as_bool().expect("a truth")
     }
 
     /// Ends it in order: its handles are dropped, it exits with 0.
@@ -221,7 +260,13 @@ struct Strings {
     next_call: u64,
     got: Receiver<Value>,
     to: Sender<Value>,
+    later: Vec<Later>,
+    starts: Receiver<Later>,
+    start: Sender<Later>,
 }
+
+/// A call of a "later" handler.
+type Later = (IpcRendererInvokeEvent, Option<oneshot::Sender<()>>);
 
 fn failed(error: &Error) -> Value {
     let (name, code, data) = (error.remote_name(), error.code(), error.data());
@@ -262,6 +307,21 @@ impl Strings {
                 self.next_call += 1;
                 self.calls.insert(self.next_call, frame.invoke(&channel, values).timeout(PATIENCE));
                 json!(self.next_call)
+            }
+            "burst" => {
+                let steps = order["steps"].as_array().expect("a list");
+                let steps: Vec<(String, String, Vec<Value>)> =
+                    steps.iter().map(|step| serde_json::from_value(step.clone()).expect("a step")).collect();
+                let done: Vec<_> = steps
+                    .iter()
+                    .map(|(how, channel, values)| match how.as_str() {
+                        "send" => Err(sent(frame.send(channel, values.as_slice()))),
+                        "invoke" => Ok(frame.invoke::<Value>(channel, values.as_slice()).timeout(PATIENCE)),
+                        "send_sync" => Err(outcome(frame.send_sync_timeout(channel, values.as_slice(), PATIENCE))),
+                        how => panic!("no step: {how}"),
+                    })
+                    .collect();
+                done.into_iter().map(|done| done.map_or_else(|answer| answer, |call| outcome(call.wait()))).collect()
             }
             "wait" => outcome(self.calls.remove(&number("call")).expect("a call").wait()),
             "cancel" => {
@@ -321,10 +381,46 @@ impl Strings {
                         frame.handle(&channel, |_, ()| -> Result<(), HandlerError> { panic!("puppets may fall") })
                     }
                     "never" => frame.handle_async(&channel, |_, ()| std::future::pending::<Result<(), HandlerError>>()),
+                    "once" => frame.handle_once(&channel, |_, args: Args| Ok(args.to_values())),
+                    "once async" => {
+                        frame.handle_once_async(&channel, |_, args: Args| async move { Ok(args.to_values()) })
+                    }
+                    "double" => frame.handle(&channel, |_, (n,): (u32,)| Ok(2 * n)),
+                    "ask main" => {
+                        let inner = frame.clone();
+                        frame.handle(&channel, move |_, args: Args| {
+                            Ok(inner.invoke::<Value>("puppet asks", args).timeout(PATIENCE).wait()?)
+                        })
+                    }
+                    "await main" => {
+                        let inner = frame.clone();
+                        frame.handle_async(&channel, move |_, args: Args| {
+                            let call = inner.invoke::<Value>("puppet asks", args).timeout(PATIENCE);
+                            async move { Ok(call.await?) }
+                        })
+                    }
+                    "later" => {
+                        let start = self.start.clone();
+                        frame.handle_async(&channel, move |event, args: Args| {
+                            let (go, goes) = oneshot::channel();
+                            let _ = start.send((event, Some(go)));
+                            async move { Ok(goes.await.map(|()| args.to_values())?) }
+                        })
+                    }
                     how => panic!("no way to handle: {how}"),
                 };
                 sent(handled)
             }
+            "started" => {
+                self.later.push(next(&self.starts, "a call to the puppet"));
+                json!(self.later.len() - 1)
+            }
+            "release" => {
+                let go = self.later[number("started") as usize].1.take().expect("not yet released");
+                go.send(()).expect("a handler that waits");
+                Value::Null
+            }
+            "is cancelled" => json!(self.later[number("started") as usize].0.is_cancelled()),
             "names" => json!(frame.event_names()),
             order => panic!("no order {order:?}"),
         }
@@ -333,18 +429,23 @@ impl Strings {
 
 /// What a puppet does in its process.
 pub(crate) fn puppet() {
+    let mut lines =
+        std::io::stdin().lines().map(|line| -> Value { serde_json::from_str(&line.expect("a line")).expect("JSON") });
+    // Nobody wants it connected if there is no line.
+    let Some(order) = lines.next() else { return };
+    assert_eq!(order["do"], "connect");
     let ipc_renderer = IpcRenderer::builder().handle(BARRIER, |_, ()| Ok(())).connect().expect("connected to main");
     let id = ipc_renderer.id();
     let (to, got) = channel();
-    let mut strings =
-        Strings { frames: HashMap::from([(1, ipc_renderer)]), calls: HashMap::new(), next_call: 0, got, to };
+    let (start, starts) = channel();
+    let (frames, calls) = (HashMap::from([(1, ipc_renderer)]), HashMap::new());
+    let mut strings = Strings { frames, calls, next_call: 0, got, to, later: Vec::new(), starts, start };
     let say = |value: Value| {
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{ANSWER}{value}").and_then(|()| stdout.flush()).expect("a test that reads");
     };
     say(json!(id));
-    for line in std::io::stdin().lines() {
-        let order: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+    for order in lines {
         if order["do"] == "end" {
             break;
         }

@@ -338,7 +338,7 @@ fn case_042_answering_a_synchronous_caller_that_is_being_destroyed_harms_nobody(
         event.set_return_value("to the dying").unwrap();
     });
     let (gone, is_gone) = channel();
-    ipc_main.on_renderer_gone(move |web_contents, _| drop(gone.send(web_contents.id())));
+    ipc_main.on_renderer_gone(move |web_contents, _| gone.send(web_contents.id()).unwrap_or(()));
     let mut puppet = Puppet::spawn(&ipc_main);
     puppet.tell(json!({"do": "send_sync", "channel": "ask", "args": []}));
     assert_eq!(next(&is_gone, "the end of the renderer"), puppet.id());

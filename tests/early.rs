@@ -215,7 +215,7 @@ fn twice() {
 fn a_second_handler_of_a_channel_in_the_builder_is_refused_and_the_link_is_there_for_another_try() {
     let ipc_main = ipc_main();
     let (tell, told) = channel();
-    ipc_main.on("errors", move |_, (errors,): ([(String, bool, String); 3],)| tell.send(errors));
+    ipc_main.on("errors", move |_, (errors,): (Vec<(String, bool, String)>,)| tell.send(errors));
     let child = support::spawn(&ipc_main, "twice");
     let expected = ("DuplicateHandler", true, "Attempted to register a second handler for 'x'");
     for (kind, is_misuse, text) in next(&told, "the errors") {

@@ -63,7 +63,7 @@ fn each_frame_has_handlers_of_its_own_and_the_answer_is_that_of_the_frame_called
     let frame = puppet.open_frame(1);
     puppet.handle(1, "main frame", "echo").unwrap();
     puppet.handle(frame, "frame", "echo").unwrap();
-    puppet.barrier(); // main has read that the frame is open
+    puppet.barrier_of_main(); // it knows that the frame is open
     let frame = puppet.frame(frame as u32).expect("an open frame");
     let main_frame = puppet.main_frame();
     assert_eq!(frame.invoke::<Value>("frame", (1,), PATIENCE).wait().unwrap(), json!([1]));
@@ -78,7 +78,7 @@ fn a_call_to_a_frame_that_is_closed_fails_at_once() {
     let (_ipc_main, mut puppet) = with_puppet();
     let id = puppet.open_frame(1);
     puppet.handle(id, "echo", "echo").unwrap();
-    puppet.barrier();
+    puppet.barrier_of_main();
     let frame = puppet.frame(id as u32).expect("an open frame");
     assert_eq!(frame.invoke::<Value>("echo", (1,), PATIENCE).wait().unwrap(), json!([1]));
     puppet.close_frame(id);

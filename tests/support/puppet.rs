@@ -221,6 +221,13 @@ impl Puppet {
         self.invoke_barrier().expect("a puppet that answers");
     }
 
+    /// Waits until main has dispatched all that the puppet has sent before. An answer to main may be there earlier: who
+    /// waits for it reads past messages that the dispatcher has yet to deliver.
+    pub(crate) fn barrier_of_main(&mut self) {
+        let failure = self.invoke_main(1, BARRIER, json!([])).unwrap_err();
+        assert_eq!(failure.kind, "NoHandler", "{failure:?}");
+    }
+
     fn invoke_barrier(&self) -> ringmain::Result<()> {
         self.web_contents.invoke(BARRIER, (), PATIENCE).wait()
     }

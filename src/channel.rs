@@ -200,15 +200,42 @@ impl<A: FromArgs + 'static, R> Channel<A, R> {
         ipc_renderer.send_sync(self.name, args)
     }
 
+    /// As [`send_sync`](Self::send_sync), but gives up after `timeout`; see [`IpcRenderer::send_sync_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_sync_timeout(&self, ipc_renderer: &IpcRenderer, args: impl ArgsOf<A>, timeout: Duration) -> Result<R>
+    where
+        R: DeserializeOwned,
+    {
+        ipc_renderer.send_sync_timeout(self.name, args, timeout)
+    }
+
+    /// Sends a message on this channel to another renderer; see [`IpcRenderer::send_to`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_to(&self, ipc_renderer: &IpcRenderer, id: u32, args: impl ArgsOf<A>) -> Result<()> {
+        ipc_renderer.send_to(id, self.name, args)
+    }
+
+    /// Sends a message on this channel to the renderer that embeds this one; see [`IpcRenderer::send_to_host`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn send_to_host(&self, ipc_renderer: &IpcRenderer, args: impl ArgsOf<A>) -> Result<()> {
+        ipc_renderer.send_to_host(self.name, args)
+    }
+
     /// Sets the return value of a synchronous message on this channel; see [`IpcMainEvent::set_return_value`].
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn set_return_value(&self, event: &IpcMainEvent, value: &R) -> Result<()>
-    where
-        R: Serialize,
-    {
+    pub fn set_return_value(&self, event: &IpcMainEvent, value: impl ArgOf<R>) -> Result<()> {
         event.set_return_value(value)
     }
 }
@@ -370,7 +397,7 @@ impl<T: Serialize, const N: usize> ArgOf<Vec<T>> for &[T; N] where [T; N]: Seria
 
 impl ArgsOf<()> for () {}
 impl ArgsOf<crate::wire::Args> for crate::wire::Args {}
-impl ArgsOf<crate::wire::Args> for &crate::wire::Args {}
+impl<A, L: ArgsOf<A>> ArgsOf<A> for &L {}
 
 macro_rules! tuples {
     ($(($($given:ident $declared:ident)*))*) => {$(

@@ -287,6 +287,11 @@ impl<R> Requests<R> {
         self.running.remove(&id)
     }
 
+    /// The requests to be cancelled that `is_over` names.
+    pub(crate) fn cancel_where(&mut self, is_over: impl Fn(&R) -> bool) -> Vec<R> {
+        self.running.extract_if(|_, request| is_over(request)).map(|(_, request)| request).collect()
+    }
+
     pub(crate) fn cancel_all(&mut self) -> Vec<R> {
         self.unstarted.clear();
         std::mem::take(&mut self.running).into_values().collect()
@@ -446,6 +451,10 @@ mod tests {
         requests.cancel_unstarted(3);
         assert_eq!(requests.cancel(3), None);
         assert!(!requests.is_cancelled(3), "a cancellation that was dispatched is forgotten");
+        requests.started(4, "four").unwrap();
+        requests.started(5, "five").unwrap();
+        assert_eq!(requests.cancel_where(|request| *request == "four"), ["four"]);
+        assert_eq!((requests.cancel(4), requests.cancel(5)), (None, Some("five")));
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! What the handles have in common: they are EventEmitters, and they have handlers.
 
-use crate::driver::{
-    CatchPanic, Delivery, HANDLER_PANICKED, Handler, Listener, ListenerId, Receiver, Request, panic_text, record,
-};
+use crate::driver::{CatchPanic, Delivery, Handler, Listener, ListenerId, Receiver, Request, panic_text};
 use crate::error::HandlerError;
 use crate::registry::Where;
 use crate::sync::Arc;
@@ -55,7 +53,7 @@ where
 }
 
 /// Erases the types of a handler that answers by a future.
-pub(crate) fn async_handler<E, A, R, F, Fut>(event: fn(&Arc<Request>) -> E, handler: F) -> Handler
+pub(crate) fn async_handler<E, A, R, F, Fut>(channel: &str, event: fn(&Arc<Request>) -> E, handler: F) -> Handler
 where
     E: 'static,
     A: FromArgs + 'static,
@@ -63,23 +61,24 @@ where
     F: Fn(E, A) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
 {
+    let channel: Arc<str> = channel.into();
     Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
         let args = wire::decode_args::<A>(payload)?;
         let future = handler(event(request), args);
         if !request.start() {
             return Ok(()); // the id is in use: the link was cut
         }
-        let request = request.clone();
+        let (request, channel) = (request.clone(), channel.clone());
         let engine = request.link.engine.clone();
         engine.spawn(async move {
             match CatchPanic::new(future, request.clone()).await {
                 Some(Ok(result)) => {
                     // `Serialize` and `Drop` of the result are the user's code.
                     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| request.settle(result))) {
-                        request.fail(&record(HANDLER_PANICKED, &panic_text(payload)));
+                        request.panicked(&channel, &panic_text(payload));
                     }
                 }
-                Some(Err(text)) => request.fail(&record(HANDLER_PANICKED, &text)),
+                Some(Err(text)) => request.panicked(&channel, &text),
                 None => {}
             }
         });
@@ -276,7 +275,8 @@ macro_rules! handler_methods {
         /// in the order of completion.
         ///
         /// The future is polled on the dispatcher thread unless the builder was given an `executor`, which types of
-        /// tokio need. It is dropped at its next await when its caller cancels.
+        /// tokio need. It is dropped at its next await when its caller cancels. In it, `.await` calls; a `block_on`
+        /// around one blocks the dispatcher, which has to read the answer.
         ///
         /// # Errors
         ///
@@ -288,7 +288,7 @@ macro_rules! handler_methods {
             F: Fn($event, A) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<R, crate::error::HandlerError>> + Send + 'static,
         {
-            self.emitter().set_handler(channel, crate::emitter::async_handler(<$event>::new, handler), false)
+            self.emitter().set_handler(channel, crate::emitter::async_handler(channel, <$event>::new, handler), false)
         }
 
         /// As [`handle_async`](Self::handle_async), for one call.
@@ -303,7 +303,7 @@ macro_rules! handler_methods {
             F: Fn($event, A) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<R, crate::error::HandlerError>> + Send + 'static,
         {
-            self.emitter().set_handler(channel, crate::emitter::async_handler(<$event>::new, handler), true)
+            self.emitter().set_handler(channel, crate::emitter::async_handler(channel, <$event>::new, handler), true)
         }
 
         /// Removes the handler of a channel; false if it has none. Calls that have started are still answered.

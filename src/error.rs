@@ -211,6 +211,27 @@ impl Error {
         self.0.remote.as_ref()?.code.as_deref()
     }
 
+    /// This error as the failure of a handler that hands it on: what a remote handler failed with keeps its name, text,
+    /// code and data. (`?` makes a new error of it, with its text alone.)
+    ///
+    /// ```
+    /// # use ringmain::{Error, IpcMain};
+    /// # use std::time::Duration;
+    /// # let ipc_main = IpcMain::new()?;
+    /// ipc_main.handle_async("ask the editor", |event, ()| async move {
+    ///     let editor = event.sender();
+    ///     editor.invoke::<String>("selection", (), Duration::from_secs(1)).await.map_err(Error::into_handler_error)
+    /// })?;
+    /// # Ok::<(), ringmain::Error>(())
+    /// ```
+    #[must_use]
+    pub fn into_handler_error(self) -> HandlerError {
+        match self.0.remote {
+            Some(remote) => HandlerError(remote),
+            None => HandlerError::new(self.0.text).with_name(format!("{:?}", self.0.kind)),
+        }
+    }
+
     /// The value given with [`HandlerError::with_data`].
     pub fn data(&self) -> Option<&serde_json::Value> {
         self.0.remote.as_ref()?.data.as_ref()
@@ -344,6 +365,16 @@ mod tests {
         let HandlerError(remote) = fails().unwrap_err();
         assert_eq!(remote.name.as_deref(), Some("ParseIntError"));
         assert_eq!(remote.message, "invalid digit found in string");
+    }
+
+    #[test]
+    fn an_error_that_is_handed_on_keeps_what_the_remote_handler_said() {
+        let remote = Remote { name: Some("IoError".into()), message: "no such file".into(), ..Remote::default() };
+        let error = Error::remote(ErrorKind::Handler, "Error invoking remote method 'x': …".into(), remote);
+        let HandlerError(remote) = error.into_handler_error();
+        assert_eq!((remote.name.as_deref(), remote.message.as_str()), (Some("IoError"), "no such file"));
+        let HandlerError(remote) = Error::new(ErrorKind::Timeout, "no answer").into_handler_error();
+        assert_eq!((remote.name.as_deref(), remote.message.as_str()), (Some("Timeout"), "no answer"));
     }
 
     #[test]

@@ -71,11 +71,14 @@ impl<R: DeserializeOwned> Invoke<R> {
         call
     }
 
-    /// Gives up after `timeout`, counted from here, with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); main is then
-    /// asked to cancel.
+    /// Gives up after `timeout`, counted from here, with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout); the other end
+    /// is then asked to cancel. The timeout of a call of main's stands beside it: whichever is over first counts.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self.deadline = Instant::now().checked_add(timeout);
+        let deadline = Instant::now().checked_add(timeout);
+        if self.deadline.is_none() || deadline.is_some_and(|deadline| self.deadline > Some(deadline)) {
+            self.timeout = Some(timeout);
+            self.deadline = deadline;
+        }
         self
     }
 

@@ -75,6 +75,10 @@ impl IpcMain {
         IpcMainBuilder { config: Config::default(), policies: Policies::default(), accept: None }
     }
 
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     fn emitter(&self) -> &Arc<Receiver> {
         &self.engine.receiver
     }
@@ -118,14 +122,14 @@ impl IpcMain {
         Ok(listening.path().unwrap_or_default())
     }
 
-    /// A renderer in this process, with threads of its own.
+    /// A renderer in this process, with threads of its own and main's options;
+    /// [`IpcRendererBuilder::attach`](crate::IpcRendererBuilder::attach) has others.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::System`](crate::ErrorKind::System), [`ErrorKind::Limit`](crate::ErrorKind::Limit).
     pub fn attach(&self) -> Result<IpcRenderer> {
-        let (link, socket) = self.engine.attach_renderer()?;
-        IpcRenderer::attached(&self.engine, &link, socket)
+        IpcRenderer::builder_of(self.engine.config.clone()).attach_to(&self.engine)
     }
 
     /// The renderer of this number, unless it is gone.

@@ -19,8 +19,10 @@ use crate::web_contents::{self, Stats};
 use crate::wire::{Args, Envelope, FromArgs, IntoArgs, Kind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+/// How long two ends in one process may take to shake hands.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What ends when the handle is dropped that made it.
 enum Owner {
@@ -103,26 +105,17 @@ impl IpcRenderer {
 
     /// Options, listeners and handlers first: what the builder has cannot miss a message or a call.
     pub fn builder() -> IpcRendererBuilder {
+        Self::builder_of(Config::default())
+    }
+
+    pub(crate) fn builder_of(config: Config) -> IpcRendererBuilder {
         IpcRendererBuilder {
-            config: Config::default(),
+            config,
             policies: Policies::default(),
             listeners: Vec::new(),
             handlers: Vec::new(),
             guests: Vec::new(),
         }
-    }
-
-    pub(crate) fn attached(main: &Arc<Engine>, link: &Arc<Link>, socket: OwnedFd) -> Result<Self> {
-        let config = Config { connect_timeout: Some(Duration::from_secs(5)), ..main.config.clone() };
-        let engine = Engine::new(Side::Renderer, config, Policies::default())?;
-        let connecting = Connecting { socket, served_by: main.dispatcher_thread() };
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let renderer = Self::start(engine, connecting, Vec::new(), Some(deadline))?;
-        // Main's end must not wait for this one on the thread that serves it.
-        link.set_served_by(renderer.engine.dispatcher_thread());
-        // The renderer's half is open; wait until watch has opened main's, so that `web_contents` shows it connected.
-        link.wait_until_open(Some(deadline));
-        Ok(renderer)
     }
 
     fn start(
@@ -495,7 +488,7 @@ impl IpcRendererBuilder {
         F: Fn(IpcRendererInvokeEvent, A) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, HandlerError>> + Send + 'static,
     {
-        self.handlers.push((channel.to_string(), async_handler(IpcRendererInvokeEvent::new, handler)));
+        self.handlers.push((channel.to_string(), async_handler(channel, IpcRendererInvokeEvent::new, handler)));
         self
     }
 
@@ -534,6 +527,34 @@ impl IpcRendererBuilder {
     pub fn connect_to(self, name: &str) -> Result<IpcRenderer> {
         let deadline = self.deadline();
         self.start(|config| named(config, name, deadline), deadline)
+    }
+
+    /// A renderer in this process, as [`IpcMain::attach`](crate::IpcMain::attach), with options, listeners and handlers of
+    /// its own: it misses nothing that main sends as soon as it is there.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`ErrorKind::DuplicateHandler`].
+    pub fn attach(self, ipc_main: &ipc_main::IpcMain) -> Result<IpcRenderer> {
+        self.attach_to(ipc_main.engine())
+    }
+
+    pub(crate) fn attach_to(self, main: &Arc<Engine>) -> Result<IpcRenderer> {
+        let deadline = Some(Instant::now() + ATTACH_TIMEOUT);
+        let mut made = None;
+        let connecting = |_: &Config| {
+            let (link, socket) = main.attach_renderer()?;
+            made = Some(link);
+            Ok(Connecting { socket, served_by: main.dispatcher_thread() })
+        };
+        let renderer = self.start(connecting, deadline)?;
+        if let Some(link) = made {
+            // Main's end must not wait for this one on the thread that serves it.
+            link.set_served_by(renderer.engine.dispatcher_thread());
+            // The renderer's half is open; wait until watch has opened main's, so that `web_contents` shows it connected.
+            link.wait_until_open(deadline);
+        }
+        Ok(renderer)
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -161,7 +161,8 @@ impl WebContents {
         WebFrameMain::new(self.link.clone(), MAIN_FRAME)
     }
 
-    /// The open frame of this number. Other frames are opened and closed by the renderer, at any time.
+    /// The open frame of this number. Further frames are opened and closed by the renderer, at any time; main knows of it
+    /// when its dispatcher has come so far, and a thread that has waited for an answer may be ahead of that.
     pub fn frame(&self, frame_id: u32) -> Option<WebFrameMain> {
         self.link.is_frame_open(frame_id).then(|| WebFrameMain::new(self.link.clone(), frame_id))
     }

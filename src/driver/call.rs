@@ -330,6 +330,13 @@ impl Request {
         }
     }
 
+    /// Its handler panicked: the caller learns it, and whoever looks after this process.
+    pub(crate) fn panicked(&self, channel: &str, text: &str) {
+        self.fail(&record(HANDLER_PANICKED, text));
+        let error = Error::new(ErrorKind::HandlerPanicked, format!("the handler of '{channel}' panicked: {text}"));
+        self.link.engine.report(Some(self.link.id), Some(channel), error);
+    }
+
     /// Answers with what a handler returned.
     pub(crate) fn settle<T: Serialize>(&self, result: Result<T, HandlerError>) {
         match result {

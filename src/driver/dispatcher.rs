@@ -5,7 +5,7 @@ use super::link::KEEP;
 use super::receiver;
 use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record};
 use crate::dispatch::{Action, MAIN_FRAME, action};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::link::EXIT_GRACE;
 use crate::pipe::{BUDGET_RETRY, RINGS_FOR_NOTHING, Read, Routed, Violation};
 use crate::sync::{Arc, Ordering, spin_loop};
@@ -691,11 +691,7 @@ impl Dispatcher<'_> {
             Ok(Err(error)) if error.is_malformed() => link.violation(error),
             Ok(Err(error)) => request.fail(&record(call::BAD_ARGUMENTS, &error.to_string())),
             Err(payload) => {
-                let text = panic_text(payload);
-                request.fail(&record(call::HANDLER_PANICKED, &text));
-                let error =
-                    Error::new(ErrorKind::HandlerPanicked, format!("the handler of '{channel}' panicked: {text}"));
-                self.engine.report(Some(link.id), Some(channel), error);
+                request.panicked(channel, &panic_text(payload));
             }
         }
         contain("the drop of a handler", || drop(handler), self.engine);

@@ -1,6 +1,6 @@
 //! The frames of a link, and what is registered for one renderer or one frame of it.
 
-use super::call::Outcome;
+use super::call::{Outcome, Request};
 use super::link::{BEYOND_LIMIT, envelope};
 use super::receiver::{Receiver, Target};
 use super::{Link, contain};
@@ -8,6 +8,7 @@ use crate::dispatch::{MAIN_FRAME, MAX_FRAMES, NoFrame};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, Ordering};
 use crate::wire::{self, Envelope, Kind};
+use std::sync::Weak;
 
 /// The events by which a `WebContents` shows every message of its renderer, and a host every message of its guests.
 pub(crate) const IPC_MESSAGE: &str = "ipc-message";
@@ -149,16 +150,26 @@ impl Link {
             }
         }
         for (id, receiver) in ended {
-            let calls = self.calls.lock().end_where(|call| call.frame == id);
-            for (call, slot) in calls {
-                self.tell_cancelled(call);
-                if let Some(waker) = slot.finish(Outcome::Failed(frame_closed(id))) {
-                    contain("a waker", || waker.wake(), &self.engine);
-                }
-            }
+            self.end_calls_of(id);
             if let Some(receiver) = receiver {
                 receiver.end(&self.engine);
             }
+        }
+    }
+
+    /// A frame is closed, at either end: calls from it or to it fail, and what still runs for them is cancelled.
+    fn end_calls_of(&self, frame: u32) {
+        let calls = self.calls.lock().end_where(|call| call.frame == frame);
+        let of_frame = |request: &Weak<Request>| request.upgrade().is_some_and(|request| request.frame == frame);
+        let requests = self.requests.lock().cancel_where(of_frame);
+        let mut wakers = Vec::new();
+        for (id, call) in calls {
+            self.tell_cancelled(id);
+            wakers.extend(call.finish(Outcome::Failed(frame_closed(frame))));
+        }
+        wakers.extend(requests.iter().filter_map(|request| request.upgrade()?.cancel()));
+        for waker in wakers {
+            contain("a waker", || waker.wake(), &self.engine);
         }
     }
 
@@ -179,12 +190,13 @@ impl Link {
         })
     }
 
-    /// A renderer has closed a frame. Its receiver takes nothing any more; the messages that are still on their way are
-    /// delivered to the renderer's and the general one.
+    /// A renderer has closed a frame. Its receiver takes nothing any more, and calls that still run for it or wait for it
+    /// are over; the messages that are still on their way are delivered to the renderer's receiver and the general one.
     pub(super) fn frame_closed(&self, frame: u32) -> Result<(), String> {
         let closed = self.frames.lock().close(frame);
         match closed {
             Some(receiver) => {
+                self.end_calls_of(frame);
                 receiver.iter().for_each(|receiver| receiver.end(&self.engine));
                 Ok(())
             }

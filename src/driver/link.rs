@@ -368,7 +368,7 @@ impl Link {
                 // Counted when it began to wait; an error here means that the peer is gone already.
                 let _ = pipe.send(&mut message, SendMode { beyond_limit: true, ..mode });
             } else {
-                self.engine.report(Some(self.id), None, too_large(message.len(), limits.max_message_size));
+                self.too_large_after_all(&message, limits.max_message_size);
             }
         }
         self.engine.budget.give_back(early.bytes);
@@ -376,6 +376,23 @@ impl Link {
         (0..early.attended).for_each(|_| pipe.attend());
         let _ = self.pipe.set(pipe);
         self.opened.notify_all();
+    }
+
+    /// A message that was taken before the renderer had said what it takes.
+    #[cold]
+    fn too_large_after_all(&self, message: &[u8], limit: usize) {
+        let error = || too_large(message.len(), limit);
+        let end = if self.engine.is_main() { wire::End::Renderer } else { wire::End::Main };
+        let envelope = wire::split(message, &self.engine.wire_limits, end).ok().map(|(envelope, _)| envelope);
+        match envelope {
+            Some(Envelope { kind: Kind::Invoke, call, .. }) => {
+                // Its waker is foreign code, and locks are held here.
+                if let Some(waker) = self.complete(call, Outcome::Failed(error())) {
+                    self.engine.on_dispatcher(move |_| waker.wake());
+                }
+            }
+            envelope => self.engine.report(Some(self.id), envelope.map(|envelope| envelope.channel), error()),
+        }
     }
 
     /// The peer broke a rule: its link is cut.

@@ -16,7 +16,8 @@ mod route;
 mod tasks;
 mod watch;
 
-pub(crate) use call::{Call, HANDLER_PANICKED, Request, read_reply, record};
+use call::record;
+pub(crate) use call::{Call, Request, read_reply};
 pub use connect::Credentials;
 pub(crate) use connect::{Accept, Connecting, Listening, inherited, named};
 pub(crate) use frames::{IPC_MESSAGE, IPC_MESSAGE_SYNC, frame_closed};

@@ -41,7 +41,8 @@ mod sealed {
     }
 }
 
-/// What can be sent as arguments: a tuple of up to twelve values, an array, a slice, a `Vec`, or [`Args`]; `()` is none.
+/// What can be sent as arguments: a tuple of up to twelve values, an array, a slice, a `Vec`, or [`Args`]; `()` is none. A
+/// reference to one of these is the same list.
 ///
 /// A value is anything that implements [`Serialize`], and travels as `serde_json::to_value` would have it; NaN,
 /// infinities, byte strings (as of `serde_bytes`) and integers beyond 64 bits are refused. A `Vec<u8>` *inside* the list
@@ -79,7 +80,7 @@ impl<T: Serialize, const N: usize> IntoArgs for [T; N] {}
 impl<T: Serialize> IntoArgs for &[T] {}
 impl<T: Serialize> IntoArgs for Vec<T> {}
 impl IntoArgs for Args {}
-impl IntoArgs for &Args {}
+impl<A: IntoArgs> IntoArgs for &A {}
 impl FromArgs for Args {}
 impl IntoArgs for () {}
 impl FromArgs for () {}
@@ -114,7 +115,7 @@ impl sealed::Encode for Args {
     }
 }
 
-impl sealed::Encode for &Args {
+impl<A: sealed::Encode> sealed::Encode for &A {
     fn encode(&self, encoder: &mut Encoder<'_>) -> Result {
         (**self).encode(encoder)
     }

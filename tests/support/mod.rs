@@ -9,7 +9,7 @@ mod puppet;
 pub(crate) use process::*;
 #[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use puppet::*;
-use ringmain::{Backing, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
+use ringmain::{Backing, ErrorKind, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
 use std::ops::Deref;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -75,6 +75,25 @@ impl Drop for Child {
 /// Spawns a child that plays `role`.
 pub(crate) fn spawn(ipc_main: &IpcMain, role: &str) -> Child {
     Child(ipc_main.spawn(child(role)).expect("a child"))
+}
+
+/// What an `on_error` hook was told.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) renderer: Option<u32>,
+    pub(crate) channel: Option<String>,
+    pub(crate) kind: ErrorKind,
+    pub(crate) text: String,
+}
+
+/// What `on_error` of a main is told.
+pub(crate) fn told(ipc_main: &IpcMain) -> Receiver<Told> {
+    let (to, from) = std::sync::mpsc::channel();
+    ipc_main.on_error(move |told| {
+        let (kind, text) = (told.error.kind(), told.error.to_string());
+        let _ = to.send(Told { renderer: told.renderer, channel: told.channel.clone(), kind, text });
+    });
+    from
 }
 
 /// In a child: connected to the main that spawned it.

@@ -1,6 +1,6 @@
 //! A renderer in a process of its own that does what the test tells it by a pipe, so that a test of two processes reads
 //! like one of one.
-use super::{PATIENCE, child, next};
+use super::{PATIENCE, child, next, until};
 use futures::channel::oneshot;
 use ringmain::{
     Args, Error, GuestEvent, HandlerError, IpcMain, IpcRenderer, IpcRendererEvent, IpcRendererInvokeEvent, WebContents,
@@ -17,6 +17,10 @@ const ANSWER: &str = "@@";
 
 /// A call of main's that every puppet answers, after its listeners have run for what was sent before.
 const BARRIER: &str = "puppet: barrier";
+
+/// Limits of a puppet's own, in its environment.
+const MAX_VALUES: &str = "RINGMAIN_TEST_MAX_VALUES";
+const MAX_MESSAGE_SIZE: &str = "RINGMAIN_TEST_MAX_MESSAGE_SIZE";
 
 /// A spawned renderer on strings; killed when the test ends, however it ends. Every binary that uses it has
 /// `("puppet", support::puppet)` among its roles.
@@ -71,14 +75,27 @@ pub(crate) struct Got {
 impl Puppet {
     /// Spawns one and waits until it has connected.
     pub(crate) fn spawn(ipc_main: &IpcMain) -> Self {
-        let mut puppet = Self::start(ipc_main);
+        let mut puppet = Self::begin_to_spawn(ipc_main, &[]);
+        puppet.connect();
+        puppet
+    }
+
+    /// Spawns one whose own limits are these, so that it takes less than main may send, and waits until it has connected.
+    pub(crate) fn spawn_with_limits(ipc_main: &IpcMain, max_values: u32, max_message_size: usize) -> Self {
+        let limits = [(MAX_VALUES, max_values.to_string()), (MAX_MESSAGE_SIZE, max_message_size.to_string())];
+        let mut puppet = Self::begin_to_spawn(ipc_main, &limits);
         puppet.connect();
         puppet
     }
 
     /// Spawns one that does not connect before [`connect`](Self::connect).
-    pub(crate) fn start(ipc_main: &IpcMain) -> Self {
+    pub(crate) fn spawn_unconnected(ipc_main: &IpcMain) -> Self {
+        Self::begin_to_spawn(ipc_main, &[])
+    }
+
+    fn begin_to_spawn(ipc_main: &IpcMain, environment: &[(&str, String)]) -> Self {
         let mut command = child("puppet");
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let web_contents = ipc_main.spawn(command).expect("a puppet");
         let stdin = web_contents.process().take_stdin().expect("a pipe");
@@ -95,9 +112,15 @@ impl Puppet {
         Self { web_contents, stdin, answers }
     }
 
-    /// Lets it connect and waits until it has.
+    /// Lets it connect, and waits until it has.
     pub(crate) fn connect(&mut self) {
-        assert_eq!(self.ask(json!({"do": "connect"})), json!(self.id()));
+        let id = json!(self.id());
+        assert_eq!(self.ask(json!({"do": "connect"})), id, "a puppet that has connected");
+    }
+
+    /// Main's handle of it, whose `send` is not the puppet's.
+    pub(crate) fn web_contents(&self) -> &WebContents {
+        &self.web_contents
     }
 
     /// Tells it what to do without waiting for the answer, which the next [`answer`](Self::answer) is.
@@ -128,13 +151,30 @@ impl Puppet {
         }
     }
 
-    /// Opens a frame inside `parent`.
+    /// Opens a frame inside `parent`, and waits until main has heard of it.
     pub(crate) fn open_frame(&mut self, parent: u64) -> u64 {
-        self.ask(json!({"do": "open frame", "frame": parent})).as_u64().expect("a number")
+        let frame = self.ask(json!({"do": "open frame", "frame": parent})).as_u64().expect("a number");
+        until("main has heard of the frame", || self.web_contents.frame(frame as u32).is_some());
+        frame
     }
 
     pub(crate) fn close_frame(&mut self, frame: u64) {
         self.ask(json!({"do": "close frame", "frame": frame}));
+    }
+
+    /// Drops the handle that owns a frame; a clone of it lives on, with which later orders for this frame are carried out.
+    pub(crate) fn drop_frame(&mut self, frame: u64) {
+        self.ask(json!({"do": "drop frame", "frame": frame}));
+    }
+
+    /// The channels on which a frame listens.
+    pub(crate) fn event_names(&mut self, frame: u64) -> Value {
+        self.ask(json!({"do": "names", "frame": frame}))
+    }
+
+    /// How many messages of main's the puppet's end has dropped: they were for a frame that was closed.
+    pub(crate) fn dropped(&mut self) -> u64 {
+        self.ask(json!({"do": "dropped"})).as_u64().expect("a number")
     }
 
     pub(crate) fn send(&mut self, frame: u64, channel: &str, args: Value) -> Answer {
@@ -304,6 +344,12 @@ impl Strings {
                 self.frames.insert(id, opened);
                 json!(id)
             }
+            "drop frame" => {
+                // `frame` is a clone already.
+                self.frames.insert(number("frame"), frame);
+                Value::Null
+            }
+            "dropped" => json!(frame.stats().undeliverable),
             "close frame" => {
                 frame.close(PATIENCE).expect("closed");
                 Value::Null
@@ -436,12 +482,20 @@ impl Strings {
 
 /// What a puppet does in its process.
 pub(crate) fn puppet() {
-    let mut lines =
+    let mut orders =
         std::io::stdin().lines().map(|line| -> Value { serde_json::from_str(&line.expect("a line")).expect("JSON") });
     // Nobody wants it connected if there is no line.
-    let Some(order) = lines.next() else { return };
-    assert_eq!(order["do"], "connect");
-    let ipc_renderer = IpcRenderer::builder().handle(BARRIER, |_, ()| Ok(())).connect().expect("connected to main");
+    let Some(order) = orders.next() else { return };
+    assert_eq!(order, json!({"do": "connect"}));
+    let mut builder = IpcRenderer::builder().handle(BARRIER, |_, ()| Ok(()));
+    let limit = |name: &str| std::env::var(name).ok().map(|limit| limit.parse::<u32>().expect("a number"));
+    if let Some(values) = limit(MAX_VALUES) {
+        builder = builder.max_values(values);
+    }
+    if let Some(bytes) = limit(MAX_MESSAGE_SIZE) {
+        builder = builder.max_message_size(bytes as usize);
+    }
+    let ipc_renderer = builder.connect().expect("connected to main");
     let id = ipc_renderer.id();
     let (to, got) = channel();
     let (start, starts) = channel();
@@ -452,7 +506,7 @@ pub(crate) fn puppet() {
         writeln!(stdout, "{ANSWER}{value}").and_then(|()| stdout.flush()).expect("a test that reads");
     };
     say(json!(id));
-    for order in lines {
+    for order in orders {
         if order["do"] == "end" {
             break;
         }

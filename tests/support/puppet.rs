@@ -18,6 +18,9 @@ const ANSWER: &str = "@@";
 /// A call of main's that every puppet answers, after its listeners have run for what was sent before.
 const BARRIER: &str = "puppet: barrier";
 
+/// A channel on which every puppet listens from the start, before its first message.
+pub(crate) const EARLY: &str = "puppet: early";
+
 /// Limits of a puppet's own, in its environment.
 const MAX_VALUES: &str = "RINGMAIN_TEST_MAX_VALUES";
 const MAX_MESSAGE_SIZE: &str = "RINGMAIN_TEST_MAX_MESSAGE_SIZE";
@@ -487,7 +490,14 @@ pub(crate) fn puppet() {
     // Nobody wants it connected if there is no line.
     let Some(order) = orders.next() else { return };
     assert_eq!(order, json!({"do": "connect"}));
-    let mut builder = IpcRenderer::builder().handle(BARRIER, |_, ()| Ok(()));
+    let (to, got) = channel();
+    let early = to.clone();
+    let mut builder = IpcRenderer::builder().handle(BARRIER, |_, ()| Ok(())).on(EARLY, move |event, args: Args| {
+        let _ = early.send(json!({
+            "channel": EARLY, "args": args.to_values(), "sender": event.sender_id(),
+            "sender_frame": event.sender_frame_id(), "frame": event.frame_id(), "from_guest": false,
+        }));
+    });
     let limit = |name: &str| std::env::var(name).ok().map(|limit| limit.parse::<u32>().expect("a number"));
     if let Some(values) = limit(MAX_VALUES) {
         builder = builder.max_values(values);
@@ -497,7 +507,6 @@ pub(crate) fn puppet() {
     }
     let ipc_renderer = builder.connect().expect("connected to main");
     let id = ipc_renderer.id();
-    let (to, got) = channel();
     let (start, starts) = channel();
     let (frames, calls) = (HashMap::from([(1, ipc_renderer)]), HashMap::new());
     let mut strings = Strings { frames, calls, next_call: 0, got, to, later: Vec::new(), starts, start };

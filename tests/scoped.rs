@@ -337,7 +337,7 @@ fn after_its_renderer_is_gone_a_scoped_receiver_drops_what_it_has_and_takes_noth
             receiver.on("test", keep());
             receiver.once("test", keep());
             let captured = token.clone();
-            receiver.handle("test", move |_, _: Args| Ok(drop(captured.clone()))).unwrap();
+            receiver.handle("test", move |_, _: Args| Ok(Arc::strong_count(&captured))).unwrap();
             let captured = token.clone();
             receiver.on_new_listener(move |_, _| drop(captured.clone()));
         }
@@ -359,7 +359,7 @@ fn after_its_renderer_is_gone_a_scoped_receiver_drops_what_it_has_and_takes_noth
             let id = receiver.on("test", keep());
             assert_eq!((receiver.listener_count("test"), id.remove()), (0, false));
             let captured = token.clone();
-            let error = receiver.handle("test", move |_, _: Args| Ok(drop(captured.clone()))).unwrap_err();
+            let error = receiver.handle("test", move |_, _: Args| Ok(Arc::strong_count(&captured))).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
             assert!(!receiver.has_handler("test") && !receiver.remove_handler("test"));
             assert!(!receiver.emit("test", ()).unwrap());

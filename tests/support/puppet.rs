@@ -115,10 +115,11 @@ impl Puppet {
         Self { web_contents, stdin, answers }
     }
 
-    /// Lets it connect, and waits until it has.
+    /// Lets it connect, and waits until both ends have: main learns of it, and of the puppet's limits, a moment later.
     pub(crate) fn connect(&mut self) {
         let id = json!(self.id());
         assert_eq!(self.ask(json!({"do": "connect"})), id, "a puppet that has connected");
+        until("main sees it connected", || self.is_connected());
     }
 
     /// Main's handle of it, whose `send` is not the puppet's.

@@ -362,7 +362,7 @@ fn case_042_answering_a_synchronous_caller_that_is_being_destroyed_harms_nobody(
 fn case_072_what_is_sent_to_a_renderer_that_is_starting_does_not_hold_it_up() {
     let ipc_main = ipc_main();
     ipc_main.handle("test", |_, ()| Ok(1)).unwrap();
-    let mut puppet = Puppet::start(&ipc_main);
+    let mut puppet = Puppet::spawn_unconnected(&ipc_main);
     let large = "x".repeat(300_000);
     let web_contents = ipc_main.web_contents(puppet.id()).unwrap();
     for n in 0..50 {

@@ -138,7 +138,7 @@ fn waits_for_two_answers() {
 }
 
 #[test]
-fn replies_to_a_renderer_that_was_killed_while_it_waited_are_dropped_in_silence() {
+fn answers_to_a_renderer_that_was_killed_while_it_waited_are_dropped_and_a_reply_is_told() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let (error, errors) = channel();
@@ -177,7 +177,9 @@ fn replies_to_a_renderer_that_was_killed_while_it_waited_are_dropped_in_silence(
     drop((event, invoked));
     until("no request is open", || child.stats().open_requests == 0);
     ipc_main.shutdown();
-    assert!(errors.try_recv().is_err(), "nothing is reported");
+    let told: Vec<_> = errors.try_iter().collect();
+    assert_eq!(told, ["a reply to frame 1 of renderer 1 was dropped: it is gone"]);
+    assert_eq!(child.stats().undeliverable, 1);
     assert!(gone.try_recv().is_err());
 }
 

@@ -159,7 +159,7 @@ fn what_a_renderer_that_never_connects_was_sent_is_dropped_with_it() {
 #[test]
 fn a_message_that_comes_before_its_listener_is_dropped_as_in_electron() {
     let ipc_main = ipc_main();
-    let mut puppet = Puppet::start(&ipc_main);
+    let mut puppet = Puppet::spawn_unconnected(&ipc_main);
     ipc_main.web_contents(puppet.id()).unwrap().send("x", ()).unwrap();
     puppet.connect();
     puppet.barrier();

@@ -269,7 +269,7 @@ fn a_renderer_that_is_killed_disconnects_the_calls_to_it_at_once() {
 #[test]
 fn calls_of_main_wait_for_a_renderer_that_has_not_connected() {
     let ipc_main = ipc_main();
-    let mut puppet = Puppet::start(&ipc_main);
+    let mut puppet = Puppet::spawn_unconnected(&ipc_main);
     let web_contents = ipc_main.web_contents(puppet.id()).unwrap();
     let early = |n: i64| web_contents.invoke::<Value>("nobody", (n,), PATIENCE);
     let waiting = std::thread::spawn({
@@ -306,7 +306,7 @@ fn calls_of_main_wait_for_a_renderer_that_has_not_connected() {
 #[test]
 fn calls_to_a_renderer_that_dies_before_it_has_connected_are_disconnected() {
     let ipc_main = ipc_main();
-    let puppet = Puppet::start(&ipc_main);
+    let puppet = Puppet::spawn_unconnected(&ipc_main);
     let early = || puppet.invoke::<Value>("x", (), 20 * PATIENCE);
     let (waited, awaited, unpolled) = (early(), early(), early());
     let threads = [std::thread::spawn(|| waited.wait()), std::thread::spawn(|| block_on(awaited))];

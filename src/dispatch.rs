@@ -302,6 +302,8 @@ impl<R> Requests<R> {
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, u32, u64)>>,
+    /// How many were left when they were last looked through.
+    kept: usize,
 }
 
 /// Below this many entries the heap is not looked through for calls that are over.
@@ -330,7 +332,7 @@ impl Deadlines {
 
     /// Whether it is worth asking whether it is stale.
     pub(crate) fn is_long(&self) -> bool {
-        self.heap.len() >= SWEEP_FROM
+        self.heap.len() >= SWEEP_FROM.max(2 * self.kept)
     }
 
     /// Whether most entries may belong to calls that are over, `live` of which are not.
@@ -340,6 +342,7 @@ impl Deadlines {
 
     pub(crate) fn retain(&mut self, mut is_live: impl FnMut(u32, u64) -> bool) {
         self.heap.retain(|Reverse((_, link, call))| is_live(*link, *call));
+        self.kept = self.heap.len();
     }
 }
 

@@ -61,7 +61,8 @@ pub enum ErrorKind {
     BadReply,
     // ---- between renderers
     /// A message had nobody to go to: an unknown renderer, a frame that is gone, no host, a route that is refused. It was
-    /// dropped; told to `on_error` only.
+    /// dropped; told to `on_error` only. (One that its target has no room for, or does not take, is told as `Full`,
+    /// `TooLarge` or `InvalidValue`.)
     Undeliverable,
     // ---- the peer or the system
     /// The peer broke the protocol; its link was cut.

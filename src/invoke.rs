@@ -17,6 +17,8 @@ struct Pending {
     call: Arc<Call>,
     /// A task waits, so the dispatcher must be rung for the reply.
     attended: bool,
+    /// The dispatcher keeps the deadline.
+    is_timed: bool,
 }
 
 enum State {
@@ -30,7 +32,7 @@ enum State {
 /// A future learns of the other side's death from the dispatcher: after the listener that runs there. A thread that
 /// waits learns it at once.
 ///
-/// The request is sent already. Dropping this asks main to cancel: a handler that has not started is not started, an
+/// The request is sent already. Dropping this asks the other end to cancel: a handler that has not started is not started, an
 /// async one is dropped at its next await, a sync one ends and its value is thrown away. [`detach`](Self::detach) lets the
 /// call run unobserved.
 #[must_use = "dropping it cancels the call: `wait`, `await` or `detach` it"]
@@ -45,7 +47,9 @@ impl<R: DeserializeOwned> Invoke<R> {
     /// Sends the request, from or to a frame of the renderer at this link.
     pub(crate) fn send<A: IntoArgs>(link: &Arc<Link>, frame: u32, channel: &str, args: &A) -> Self {
         let state = match link.call(Kind::Invoke, frame, channel, args) {
-            Ok((id, call)) => State::Pending(Pending { link: link.clone(), id, call, attended: false }),
+            Ok((id, call)) => {
+                State::Pending(Pending { link: link.clone(), id, call, attended: false, is_timed: false })
+            }
             Err(error) => State::Failed(Some(error)),
         };
         Self { state, timeout: None, deadline: None, result: PhantomData }
@@ -64,8 +68,9 @@ impl<R: DeserializeOwned> Invoke<R> {
         args: &A,
         timeout: Duration,
     ) -> Self {
-        let call = Self::send(link, frame, channel, args).timeout(timeout);
-        if let (State::Pending(pending), Some(at)) = (&call.state, call.deadline) {
+        let mut call = Self::send(link, frame, channel, args).timeout(timeout);
+        if let (State::Pending(pending), Some(at)) = (&mut call.state, call.deadline) {
+            pending.is_timed = true;
             link.engine.add_deadline(at, link.id, pending.id);
         }
         call
@@ -78,6 +83,9 @@ impl<R: DeserializeOwned> Invoke<R> {
         if self.deadline.is_none() || deadline.is_some_and(|deadline| self.deadline > Some(deadline)) {
             self.timeout = Some(timeout);
             self.deadline = deadline;
+            if let State::Pending(pending) = &mut self.state {
+                pending.is_timed = false;
+            }
         }
         self
     }
@@ -159,7 +167,7 @@ impl<R: DeserializeOwned> Future for Invoke<R> {
                     return Poll::Ready(Err(error));
                 }
                 pending.attended = true;
-                if let Some(at) = this.deadline {
+                if let Some(at) = this.deadline.filter(|_| !pending.is_timed) {
                     pending.link.engine.add_deadline(at, pending.link.id, pending.id);
                 }
                 pending.link.attend();

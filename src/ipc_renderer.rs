@@ -257,7 +257,8 @@ impl IpcRenderer {
 
     /// Calls `listener` with channel and arguments for every message that a guest of this renderer sends by
     /// [`send_to_host`](Self::send_to_host), from whichever frame of it: Electron's event `ipc-message` of `<webview>`.
-    /// On the dispatcher, as [`on`](Self::on); the same for all frames of this renderer.
+    /// On the dispatcher, as [`on`](Self::on); the same for all frames of this renderer. The id
+    /// removes it by itself ([`ListenerId::remove`], [`scoped`](ListenerId::scoped)).
     pub fn on_ipc_message<R: 'static>(
         &self,
         listener: impl Fn(&GuestEvent, &str, Args) -> R + Send + Sync + 'static,

@@ -99,7 +99,21 @@ pub(crate) struct SendMode {
 }
 
 /// What is sent on behalf of other peers may use this part of a queue.
-pub(crate) const ROUTED_SHARE: usize = 4;
+const ROUTED_SHARE: usize = 4;
+
+impl SendMode {
+    /// Whether a queue takes a message, where `queued` bytes wait, `routed` of them on behalf of other peers. What waits
+    /// counts, so an empty queue, and an empty share, takes any legal message; and what others have sent does not count
+    /// against us.
+    pub(crate) fn check(self, queued: usize, routed: usize, limit: usize) -> Result<(), SendError> {
+        let (used, share) = (queued - routed, limit / ROUTED_SHARE);
+        match self.routed {
+            true if routed > 0 && routed >= share => Err(SendError::ShareFull { used: routed, limit: share }),
+            false if used >= limit => Err(SendError::Full { queued: used, limit }),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What the peer broke. The link is to be closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,6 +278,8 @@ pub(crate) struct Pipe {
     tx: CachePadded<Mutex<Tx>>,
     /// `Tx::queued`, to be looked at without the lock.
     queued: AtomicUsize,
+    /// `Tx::routed`, likewise.
+    routed: AtomicUsize,
     queue_limit: usize,
     rx: CachePadded<Role<Rx>>,
     own: Own,
@@ -304,6 +320,7 @@ impl Pipe {
                 sent: Sent::default(),
             })),
             queued: AtomicUsize::new(0),
+            routed: AtomicUsize::new(0),
             queue_limit: parts.queue_limit,
             rx: CachePadded::new(Role::new(Rx {
                 reader,
@@ -345,6 +362,11 @@ impl Pipe {
     pub(crate) fn queued(&self) -> usize {
         // Acquire: whoever sees an empty queue sees why, the death of the peer for one.
         self.queued.load(Ordering::Acquire)
+    }
+
+    /// Those of them that are not sent on behalf of other peers: what our limit and the pause of the peer go by.
+    pub(crate) fn queued_by_us(&self) -> usize {
+        self.queued().saturating_sub(self.routed.load(Ordering::Relaxed))
     }
 
     /// What was taken so far.
@@ -394,13 +416,7 @@ impl Pipe {
         if mode.beyond_limit {
             self.budget.force(message.len());
         } else {
-            if tx.queued >= self.queue_limit {
-                return Err(SendError::Full { queued: tx.queued, limit: self.queue_limit });
-            }
-            let share = self.queue_limit / ROUTED_SHARE;
-            if mode.routed && tx.routed > 0 && tx.routed >= share {
-                return Err(SendError::ShareFull { used: tx.routed, limit: share });
-            }
+            mode.check(tx.queued, tx.routed, self.queue_limit)?;
             self.budget.take_for(message.len(), mode.routed)?;
         }
         tx.sent.count(message.len());
@@ -473,7 +489,7 @@ impl Pipe {
         }
         tx.wanting = false;
         self.peer.has_room();
-        self.queued.store(0, Ordering::Relaxed);
+        self.show_queued(tx);
         Ok(moved)
     }
 
@@ -499,6 +515,7 @@ impl Pipe {
 
     /// What waits, for those who do not hold the lock: not 0 while a message waits, not even for one without bytes.
     fn show_queued(&self, tx: &Tx) {
+        self.routed.store(tx.routed, Ordering::Relaxed);
         let queued = if tx.queue.is_empty() { 0 } else { tx.queued.max(1) };
         self.queued.store(queued, Ordering::Relaxed);
     }
@@ -781,6 +798,7 @@ impl Pipe {
         let queue = std::mem::take(&mut tx.queue);
         self.budget.give_back(std::mem::take(&mut tx.queued));
         tx.routed = 0;
+        self.routed.store(0, Ordering::Relaxed);
         self.queued.store(0, Ordering::Release);
         drop(tx);
         drop(queue);

@@ -174,7 +174,8 @@ impl WebContents {
 
     /// Calls `listener` with channel and arguments for every message of this renderer, whatever its channel, before the
     /// other listeners: Electron's event `ipc-message`. Not for synchronous messages, calls and messages to other
-    /// renderers. On the dispatcher, as [`IpcMain::on`](crate::IpcMain::on).
+    /// renderers. On the dispatcher, as [`IpcMain::on`](crate::IpcMain::on). The id removes it by itself
+    /// ([`ListenerId::remove`], [`scoped`](ListenerId::scoped)).
     pub fn on_ipc_message<R: 'static>(
         &self,
         listener: impl Fn(&IpcMainEvent, &str, Args) -> R + Send + Sync + 'static,

@@ -51,7 +51,6 @@ impl Call {
             call.channel.clear();
             call.channel.push_str(channel);
             *call.done.get_mut() = false;
-            *call.state.get_mut() = State::default();
             return spare;
         }
         Arc::new(Self { frame, channel: channel.into(), done: AtomicBool::new(false), state: Mutex::default() })
@@ -59,7 +58,12 @@ impl Call {
 
     /// Keeps the slot for this thread's next call, unless somebody else still looks at it.
     pub(crate) fn recycle(mut call: Arc<Self>) {
-        if call.channel.capacity() <= KEEP_NAME && Arc::get_mut(&mut call).is_some() {
+        if call.channel.capacity() > KEEP_NAME {
+            return;
+        }
+        if let Some(slot) = Arc::get_mut(&mut call) {
+            // Dropped here and now: an answer may be large, a waker is foreign.
+            drop(std::mem::take(slot.state.get_mut()));
             let _ = SPARE.try_with(|spare| spare.set(Some(call)));
         }
     }

@@ -189,6 +189,7 @@ impl Dispatcher<'_> {
     fn gone(&mut self, link: &Arc<Link>) {
         self.links.remove(&link.id);
         self.spare = None; // it may hold the link
+        self.engine.forget_reports_of(link.id);
         self.active.retain(|id| *id != link.id);
         if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.take()) {
             let _ = poller.remove(&*doorbell); // it was never added if the link never opened
@@ -218,7 +219,11 @@ impl Dispatcher<'_> {
             let expired = self.engine.deadlines.lock().expired(now);
             let Some((link, call)) = expired else { break };
             any = true;
-            if let Some(link) = self.engine.link(link) {
+            if let Some(link) = self.engine.link(link)
+                && link.is_waiting_for(call)
+            {
+                // Its answer may lie in the ring: nobody has rung for it if the caller said that it is awake.
+                while self.read_ahead(&link, true) {}
                 self.expire(&link, call);
             }
         }
@@ -379,7 +384,7 @@ impl Dispatcher<'_> {
             let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
             self.poll(timeout);
             engine.bell.awake();
-            if timeout.is_some() {
+            if retries {
                 // Whoever waits for the budget is looked at again.
                 let ids: Vec<_> = self.links.keys().copied().collect();
                 ids.into_iter().for_each(|id| self.activate(id));
@@ -421,7 +426,7 @@ impl Dispatcher<'_> {
         };
         entry.paused = match entry.paused {
             true => !link.queue_is_low(),
-            false => self.engine.is_main() && pipe.queued() > pipe.queue_limit() / 2,
+            false => self.engine.is_main() && pipe.queued_by_us() > pipe.queue_limit() / 2,
         };
         link.set_paused(entry.paused);
         let (paused, draining) = (entry.paused && !entry.draining, entry.draining);
@@ -740,6 +745,8 @@ impl Dispatcher<'_> {
         engine.receiver.end(engine);
         let hooks = std::mem::take(&mut *engine.hooks.lock());
         contain("the drop of a hook", || drop(hooks), engine);
+        let policies = std::mem::take(&mut *engine.policies.lock());
+        contain("the drop of a policy", || drop(policies), engine);
         engine.links.lock().clear();
         self.links.clear();
     }

@@ -222,6 +222,6 @@ impl Link {
     }
 
     pub(crate) fn frame_parent(&self, frame: u32) -> Option<u32> {
-        self.frames.lock().parent(frame)
+        if self.is_lost() { None } else { self.frames.lock().parent(frame) }
     }
 }

@@ -6,7 +6,7 @@ use super::{Command, Engine};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self as machine, GoneReason, Output};
-use crate::pipe::{BUDGET_RETRY, Pipe, ROUTED_SHARE, Routed, SendError, SendMode, Sent, Violation, Waited, Waiter};
+use crate::pipe::{BUDGET_RETRY, Pipe, Routed, SendError, SendMode, Sent, Violation, Waited, Waiter};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::sys;
 use crate::wake::Bell;
@@ -219,6 +219,7 @@ impl Link {
     /// No renderer at all: where an event comes from that this process emits itself.
     pub(crate) fn nobody(engine: &Arc<Engine>) -> Arc<Self> {
         let link = Self::new(engine.clone(), 0, machine::Link::gone(), None, None);
+        let _nobodys_frame = link.frames.lock().close_all();
         link.lost.store(true, Ordering::Release);
         let _ = link.gone.set(GoneReason::Closed);
         link
@@ -300,8 +301,9 @@ impl Link {
         }
     }
 
-    pub(super) fn send_limits(&self) -> wire::Limits {
-        self.limits.get().copied().unwrap_or_else(|| self.engine.config.wire_limits())
+    /// What the peer takes, once that is agreed.
+    pub(super) fn agreed_limits(&self) -> Option<wire::Limits> {
+        self.limits.get().copied()
     }
 
     // ---- the session machine ------------------------------------------------------------------------------------
@@ -364,11 +366,10 @@ impl Link {
             calls.set_limit(max_calls.min(ours));
         }
         for (mut message, mode) in early.messages.drain(..) {
-            if message.len() <= limits.max_message_size {
+            match self.check_taken(&message, &limits) {
                 // Counted when it began to wait; an error here means that the peer is gone already.
-                let _ = pipe.send(&mut message, SendMode { beyond_limit: true, ..mode });
-            } else {
-                self.too_large_after_all(&message, limits.max_message_size);
+                Ok(()) => drop(pipe.send(&mut message, SendMode { beyond_limit: true, ..mode })),
+                Err(error) => self.not_taken(&message, error),
             }
         }
         self.engine.budget.give_back(early.bytes);
@@ -378,20 +379,40 @@ impl Link {
         self.opened.notify_all();
     }
 
-    /// A message that was taken before the renderer had said what it takes.
+    /// Whether the peer takes a message that was encoded before it had said what it takes.
     #[cold]
-    fn too_large_after_all(&self, message: &[u8], limit: usize) {
-        let error = || too_large(message.len(), limit);
-        let end = if self.engine.is_main() { wire::End::Renderer } else { wire::End::Main };
-        let envelope = wire::split(message, &self.engine.wire_limits, end).ok().map(|(envelope, _)| envelope);
-        match envelope {
+    fn check_taken(&self, message: &[u8], limits: &wire::Limits) -> Result<()> {
+        if message.len() > limits.max_message_size {
+            return Err(too_large(message.len(), limits.max_message_size));
+        }
+        let not_taken = |violation| {
+            Error::new(ErrorKind::InvalidValue, format!("{} takes less: {violation}", self.engine.peer_name(self.id)))
+        };
+        let (envelope, payload) = wire::split(message, limits, self.engine.peer_end()).map_err(not_taken)?;
+        if envelope.kind.has_args() && limits.is_lower(&self.engine.wire_limits) {
+            wire::check_args(payload, limits, false).map_err(not_taken)?;
+        }
+        Ok(())
+    }
+
+    /// A message that was accepted, and that the renderer does not take after all. Locks are held here.
+    #[cold]
+    fn not_taken(&self, message: &[u8], error: Error) {
+        let envelope = wire::split(message, &self.engine.wire_limits, self.engine.peer_end()).ok();
+        match envelope.map(|(envelope, _)| envelope) {
             Some(Envelope { kind: Kind::Invoke, call, .. }) => {
-                // Its waker is foreign code, and locks are held here.
-                if let Some(waker) = self.complete(call, Outcome::Failed(error())) {
+                // Its waker is foreign code.
+                if let Some(waker) = self.complete(call, Outcome::Failed(error)) {
                     self.engine.on_dispatcher(move |_| waker.wake());
                 }
             }
-            envelope => self.engine.report(Some(self.id), envelope.map(|envelope| envelope.channel), error()),
+            Some(Envelope { kind: Kind::Routed | Kind::FromGuest, peer, channel, .. }) => {
+                match self.engine.link(peer) {
+                    Some(sender) => sender.undeliverable(channel, error),
+                    None => self.engine.report_later(Some(peer), Some(channel), error),
+                }
+            }
+            envelope => self.engine.report_later(Some(self.id), envelope.map(|envelope| envelope.channel), error),
         }
     }
 
@@ -447,7 +468,8 @@ impl Link {
         payload: impl FnOnce(&mut Vec<u8>, &wire::Limits) -> Result<(), wire::ValueError>,
         is_wanted: impl FnOnce() -> bool,
     ) -> Result<()> {
-        let limits = self.send_limits();
+        let agreed = self.limits.get().copied();
+        let limits = agreed.unwrap_or_else(|| self.engine.config.wire_limits());
         wire::check_channel(envelope.channel, &limits).map_err(invalid_value)?;
         let mut message = take_buffer(&ENCODE);
         wire::begin(envelope, &mut message);
@@ -455,10 +477,24 @@ impl Link {
             if message.len() > limits.max_message_size {
                 return Err(too_large(message.len(), limits.max_message_size));
             }
-            if is_wanted() { self.push(&mut message, mode) } else { Ok(()) }
+            if !is_wanted() {
+                return Ok(());
+            }
+            // Held while it is sent, so that nothing from a frame, and no call to one, comes behind its end.
+            let frames = (envelope.frame != MAIN_FRAME).then(|| self.frames.lock());
+            if frames.as_ref().is_some_and(|frames| !frames.is_open(envelope.frame)) {
+                return Err(super::frame_closed(envelope.frame));
+            }
+            self.push_within(agreed.is_some(), &mut message, mode)
         });
         keep_buffer(&ENCODE, message);
         result
+    }
+
+    /// Sends a message that was encoded within the agreed limits, or before any were.
+    #[inline]
+    pub(super) fn push_within(&self, agreed: bool, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
+        if agreed { self.push(message, mode) } else { self.push_early(message, mode) }
     }
 
     /// Hands an encoded message to the pipe, or to what waits for one.
@@ -477,26 +513,21 @@ impl Link {
     #[cold]
     fn push_early(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
         let mut early = self.early.lock();
-        if let Some(pipe) = self.pipe.get() {
+        if let (Some(pipe), Some(limits)) = (self.pipe.get(), self.limits.get()) {
             drop(early);
+            self.check_taken(message, limits)?;
             return pipe.send(message, mode).map_err(|error| self.not_sent(error));
         }
         if self.is_lost() {
             return Err(self.disconnected());
         }
-        let limit = self.engine.config.queue_limit;
         let budget = &self.engine.budget;
         if mode.beyond_limit {
             budget.force(message.len());
         } else {
-            if early.bytes >= limit {
-                return Err(self.not_sent(SendError::Full { queued: early.bytes, limit }));
-            }
-            let share = limit / ROUTED_SHARE;
-            if mode.routed && early.routed > 0 && early.routed >= share {
-                return Err(self.not_sent(SendError::ShareFull { used: early.routed, limit: share }));
-            }
-            budget.take_for(message.len(), mode.routed).map_err(|error| self.not_sent(error))?;
+            let taken = mode.check(early.bytes, early.routed, self.engine.config.queue_limit);
+            let taken = taken.and_then(|()| budget.take_for(message.len(), mode.routed));
+            taken.map_err(|error| self.not_sent(error))?;
         }
         early.bytes += message.len();
         early.routed += if mode.routed { message.len() } else { 0 };
@@ -653,7 +684,7 @@ impl Link {
 
     /// Whether the queue has fallen far enough to read the renderer on.
     pub(crate) fn queue_is_low(&self) -> bool {
-        self.pipe.get().is_none_or(|pipe| pipe.queued() <= pipe.queue_limit() / 4)
+        self.pipe.get().is_none_or(|pipe| pipe.queued_by_us() <= pipe.queue_limit() / 4)
     }
 
     /// For the dispatcher, before it looks at the queue for the last time.
@@ -786,6 +817,10 @@ impl Link {
         let envelope = Envelope { caller_awake: true, frame, ..envelope(kind, id, channel) };
         let payload = |out: &mut Vec<u8>, limits: &wire::Limits| wire::encode_args(args, out, limits);
         let begun = Begun(self, id);
+        // Begun first: whoever closes the frame ends it, or has closed it already.
+        if frame != MAIN_FRAME && !self.is_frame_open(frame) {
+            return Err(super::frame_closed(frame));
+        }
         self.send_with(&envelope, NORMAL, payload, || true)?;
         std::mem::forget(begun);
         Ok((id, call))

@@ -139,11 +139,18 @@ struct Hooks {
     gone: Vec<GoneHook>,
     opened: Vec<OpenHook>,
     error: Option<ErrorHook>,
+    /// The hook runs.
+    is_telling: bool,
+    /// Reports about each renderer that went to a log for want of a hook.
+    logged: FxHashMap<u32, u64>,
     missed: VecDeque<Arc<Link>>,
 }
 
 /// Renderers that went before anybody asked are remembered up to this many.
 const MISSED: usize = 256;
+
+/// Reports about one renderer that are all logged where there is no hook; later ones at powers of two.
+const LOGGED: u64 = 64;
 
 /// Reports of other threads that may wait for the dispatcher; more are dropped.
 const MAX_REPORTS: u32 = 256;
@@ -161,7 +168,7 @@ pub(crate) struct Engine {
     pub(crate) wire_limits: wire::Limits,
     /// Of an `IpcMain`, or of a renderer's main frame.
     pub(crate) receiver: Arc<Receiver>,
-    pub(crate) route_policy: Option<RoutePolicy>,
+    policies: Mutex<Policies>,
     links: Mutex<FxHashMap<u32, Arc<Link>>>,
     next_id: AtomicU32,
     pub(crate) budget: Arc<Budget>,
@@ -169,7 +176,6 @@ pub(crate) struct Engine {
     commands: Mutex<VecDeque<Command>>,
     has_commands: AtomicBool,
     tasks: tasks::Queue,
-    executor: Option<Executor>,
     deadlines: Mutex<Deadlines>,
     /// Whether there are any: looked at in each turn of the dispatcher.
     has_deadlines: AtomicBool,
@@ -219,7 +225,6 @@ impl Engine {
     /// An engine without threads; [`start`](Self::start) gives it those.
     pub(crate) fn new(side: Side, config: Config, policies: Policies) -> Result<Arc<Self>> {
         config.check()?;
-        let Policies { executor, route: route_policy } = policies;
         let system = |what: &'static str| move |error| Error::system(what, error);
         let is_main = side == Side::Main;
         let (poller, bell) = if is_main {
@@ -242,7 +247,7 @@ impl Engine {
             side,
             wire_limits: config.wire_limits(),
             receiver: Receiver::new(if is_main { "IpcMain" } else { "IpcRenderer" }),
-            route_policy,
+            policies: Mutex::new(policies),
             links: Mutex::default(),
             next_id: AtomicU32::new(1),
             budget: Budget::new(config.process_limit),
@@ -250,7 +255,6 @@ impl Engine {
             commands: Mutex::default(),
             has_commands: AtomicBool::new(false),
             tasks: tasks::Queue::default(),
-            executor,
             deadlines: Mutex::default(),
             has_deadlines: AtomicBool::new(false),
             hooks: Mutex::default(),
@@ -341,6 +345,11 @@ impl Engine {
     #[inline]
     pub(crate) fn end(&self) -> wire::End {
         if self.is_main() { wire::End::Main } else { wire::End::Renderer }
+    }
+
+    /// The end at which what this one sends arrives.
+    pub(crate) fn peer_end(&self) -> wire::End {
+        if self.is_main() { wire::End::Renderer } else { wire::End::Main }
     }
 
     pub(crate) fn is_dispatcher(&self, thread: ThreadId) -> bool {
@@ -515,17 +524,24 @@ impl Engine {
         }
     }
 
-    pub(crate) fn has_error_hook(&self) -> bool {
-        self.hooks.lock().error.is_some()
-    }
-
     /// Tells `on_error`, on the calling thread if that is the dispatcher, else there. Without a hook one line goes to
-    /// stderr: what nobody waits for must not be lost in silence.
+    /// the log: what nobody waits for must not be lost in silence.
     #[cold]
     pub(crate) fn report(&self, renderer: Option<u32>, channel: Option<&str>, error: Error) {
-        let report = ErrorReport { renderer, channel: channel.map(str::to_string), error };
         if self.is_dispatcher(std::thread::current().id()) {
-            self.report_here(&report);
+            self.report_here(&ErrorReport { renderer, channel: channel.map(str::to_string), error });
+        } else {
+            self.report_later(renderer, channel, error);
+        }
+    }
+
+    /// Tells `on_error` on the dispatcher, after what it does now: for what may be found out in the midst of code that is
+    /// not ours, or with a lock held.
+    #[cold]
+    pub(crate) fn report_later(&self, renderer: Option<u32>, channel: Option<&str>, error: Error) {
+        let report = ErrorReport { renderer, channel: channel.map(str::to_string), error };
+        if self.is_dispatcher(std::thread::current().id()) && self.hooks.lock().is_telling {
+            self.report_here(&report); // in the hook itself: to the log, or they would follow each other for ever
         } else if self.is_stopping() {
             // A lock may be held here, so no logger; and the dispatcher hears no more.
             to_stderr(format_args!("{}", report.text()));
@@ -541,18 +557,35 @@ impl Engine {
     }
 
     fn report_here(&self, report: &ErrorReport) {
-        let hook = self.hooks.lock().error.clone();
-        match hook {
-            None => report.to_log(),
-            // A hook that panics must not report itself for ever.
-            Some(hook) => {
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(report))) {
-                    let text = panic_text(payload);
-                    report.to_log();
-                    diagnose(log::Level::Error, format_args!("the on_error hook panicked: {text}"));
-                }
+        let mut hooks = self.hooks.lock();
+        // What goes wrong in the hook must not be told to the hook, and so on.
+        let hook = if hooks.is_telling { None } else { hooks.error.clone() };
+        let Some(hook) = hook else {
+            let logged = report.renderer.map_or(0, |id| {
+                let count = hooks.logged.entry(id).or_default();
+                *count += 1;
+                *count
+            });
+            drop(hooks);
+            // A renderer that makes them without end must not fill a disk.
+            if logged <= LOGGED || logged.is_power_of_two() {
+                report.to_log();
             }
+            return;
+        };
+        hooks.is_telling = true;
+        drop(hooks);
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(report))) {
+            let text = panic_text(payload);
+            report.to_log();
+            diagnose(log::Level::Error, format_args!("the on_error hook panicked: {text}"));
         }
+        self.hooks.lock().is_telling = false;
+    }
+
+    /// The renderer is gone, and its number is not used again.
+    fn forget_reports_of(&self, renderer: u32) {
+        self.hooks.lock().logged.remove(&renderer);
     }
 
     // ---- emitting -----------------------------------------------------------------------------------------------

@@ -227,6 +227,11 @@ impl Receiver {
                 }
             }
             let listener = entry.listener();
+            let report = |error| match delivery.is_local {
+                // In the midst of whoever called `emit`.
+                true => engine.report_later(link, Some(channel), error),
+                false => engine.report(link, Some(channel), error),
+            };
             match catch_unwind(AssertUnwindSafe(|| listener(delivery))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_malformed() => return Err(error),
@@ -235,11 +240,11 @@ impl Receiver {
                         ErrorKind::BadArguments,
                         format!("the arguments do not fit what a listener of '{channel}' takes: {error}"),
                     );
-                    engine.report(link, Some(channel), error);
+                    report(error);
                 }
                 Err(payload) => {
                     let text = format!("a listener of '{channel}' panicked: {}", panic_text(payload));
-                    engine.report(link, Some(channel), Error::new(ErrorKind::HandlerPanicked, text));
+                    report(Error::new(ErrorKind::HandlerPanicked, text));
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::dispatch::MAIN_FRAME;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::SendMode;
 use crate::sync::{Arc, Ordering};
-use crate::wire::{self, Envelope, Kind, Limits};
+use crate::wire::{self, Envelope, Kind};
 
 /// A message on its way from one renderer to another.
 pub(crate) struct Hop<'a> {
@@ -33,26 +33,14 @@ impl Link {
     /// A message that has nobody to go to: dropped, as in Electron, but counted and shown.
     #[cold]
     pub(crate) fn undeliverable(&self, channel: &str, error: Error) {
-        let before = self.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
-        // Without a hook each is a line somewhere: a renderer that sends them without end must not fill a disk.
-        if self.engine.has_error_hook() || (before + 1).is_power_of_two() {
-            self.engine.report(Some(self.id), Some(channel), error);
-        }
+        self.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
+        // Not here: a listener that replies may hold a lock of its own, which the hook wants.
+        self.engine.report_later(Some(self.id), Some(channel), error);
     }
 }
 
 fn undeliverable(text: String) -> Error {
     Error::new(ErrorKind::Undeliverable, text)
-}
-
-/// The lower of both, each.
-fn lower(a: &Limits, b: &Limits) -> Limits {
-    Limits {
-        max_message_size: a.max_message_size.min(b.max_message_size),
-        max_depth: a.max_depth.min(b.max_depth),
-        max_values: a.max_values.min(b.max_values),
-        max_text: a.max_text.min(b.max_text),
-    }
 }
 
 impl Engine {
@@ -104,7 +92,8 @@ impl Engine {
     ) -> Result<()> {
         let (channel, to_host) = (envelope.channel, envelope.kind == Kind::SendToHost);
         let (sender, target) = (from.id, to.id);
-        if let Some(policy) = &self.route_policy {
+        let policy = self.policies.lock().route.clone();
+        if let Some(policy) = policy {
             let hop = Hop { from, from_frame: envelope.frame, to, channel, to_host };
             let passes = super::contain("the route policy", || policy(&hop), self).unwrap_or(false);
             if !passes {
@@ -119,11 +108,14 @@ impl Engine {
                 "renderer {sender} sent a message to renderer {target}: {what} is gone"
             )));
         }
-        let limits = to.send_limits();
+        let agreed = to.agreed_limits();
+        let limits = agreed.unwrap_or(self.wire_limits);
         wire::check_channel(channel, &limits).map_err(super::link::invalid_value)?;
-        wire::check_args(payload, &lower(&limits, &self.wire_limits), false).map_err(|violation| {
-            undeliverable(format!("renderer {target} does not take what renderer {sender} sent it: {violation}"))
-        })?;
+        if limits.is_lower(&self.wire_limits) {
+            wire::check_args(payload, &limits.lower(&self.wire_limits), false).map_err(|violation| {
+                undeliverable(format!("renderer {target} does not take what renderer {sender} sent it: {violation}"))
+            })?;
+        }
         let kind = if to_host { Kind::FromGuest } else { Kind::Routed };
         let handed =
             Envelope { kind, caller_awake: false, frame, call: 0, channel, peer: sender, peer_frame: envelope.frame };
@@ -133,6 +125,6 @@ impl Engine {
         if message.len() > limits.max_message_size {
             return Err(too_large(message.len(), limits.max_message_size));
         }
-        to.push(&mut message, SendMode { routed: true, ..NORMAL })
+        to.push_within(agreed.is_some(), &mut message, SendMode { routed: true, ..NORMAL })
     }
 }

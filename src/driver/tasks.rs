@@ -55,7 +55,8 @@ const BATCH: usize = 64;
 impl Engine {
     /// Runs an async handler: on the user's executor if there is one, else on the dispatcher.
     pub(crate) fn spawn(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
-        if let Some(executor) = &self.executor {
+        let executor = self.policies.lock().executor.clone();
+        if let Some(executor) = executor {
             contain("the executor", || executor(Box::pin(future)), self);
             return;
         }

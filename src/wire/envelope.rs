@@ -71,6 +71,11 @@ impl Kind {
         matches!(self, Send | Invoke | SendSync | SendTo | Routed | SendToHost | FromGuest)
     }
 
+    /// Whether its payload is a list of arguments.
+    pub(crate) fn has_args(self) -> bool {
+        self.has_channel()
+    }
+
     fn has_payload(self) -> bool {
         !matches!(self, Self::Cancel | Self::Close | Self::OpenFrame | Self::CloseFrame)
     }

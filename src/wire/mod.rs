@@ -59,6 +59,23 @@ pub(crate) struct Limits {
     pub(crate) max_text: usize,
 }
 
+impl Limits {
+    /// The lower of both, each.
+    pub(crate) fn lower(&self, other: &Self) -> Self {
+        Self {
+            max_message_size: self.max_message_size.min(other.max_message_size),
+            max_depth: self.max_depth.min(other.max_depth),
+            max_values: self.max_values.min(other.max_values),
+            max_text: self.max_text.min(other.max_text),
+        }
+    }
+
+    /// Whether a payload that keeps to `other` may break these.
+    pub(crate) fn is_lower(&self, other: &Self) -> bool {
+        self.max_depth < other.max_depth || self.max_values < other.max_values
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { max_message_size: 64 << 20, max_depth: MAX_DEPTH, max_values: 1_000_000, max_text: 65_536 }

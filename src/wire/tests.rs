@@ -1469,15 +1469,17 @@ proptest! {
     }
 
     #[test]
-    fn no_header_causes_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 24..64), kind in 0_u8..9, len in 0_u32..50) {
+    fn no_header_causes_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 24..64), kind in 0_u8..15, len in 0_u32..50) {
         bytes[0] = kind;
         bytes[1..4].fill(0);
         bytes[16..20].copy_from_slice(&len.to_le_bytes());
-        if let Ok((envelope, payload)) = split(&bytes, &Limits::default(), End::Main) {
-            let mut again = Vec::new();
-            begin(&envelope, &mut again);
-            again.extend_from_slice(payload);
-            prop_assert_eq!(again, bytes);
+        for end in [End::Main, End::Renderer] {
+            if let Ok((envelope, payload)) = split(&bytes, &Limits::default(), end) {
+                let mut again = Vec::new();
+                begin(&envelope, &mut again);
+                again.extend_from_slice(payload);
+                prop_assert_eq!(&again, &bytes);
+            }
         }
     }
 

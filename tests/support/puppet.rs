@@ -96,6 +96,11 @@ impl Puppet {
         Self::begin_to_spawn(ipc_main, &[])
     }
 
+    /// The same, and it takes no more than so many values in a message.
+    pub(crate) fn spawn_unconnected_with_max_values(ipc_main: &IpcMain, max_values: u32) -> Self {
+        Self::begin_to_spawn(ipc_main, &[(MAX_VALUES, max_values.to_string())])
+    }
+
     fn begin_to_spawn(ipc_main: &IpcMain, environment: &[(&str, String)]) -> Self {
         let mut command = child("puppet");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
@@ -478,7 +483,7 @@ impl Strings {
                 Value::Null
             }
             "is cancelled" => json!(self.later[number("started") as usize].0.is_cancelled()),
-            "names" => json!(frame.event_names()),
+            "names" => json!(frame.event_names().into_iter().filter(|name| name != EARLY).collect::<Vec<_>>()),
             order => panic!("no order {order:?}"),
         }
     }

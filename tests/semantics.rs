@@ -489,7 +489,7 @@ fn a_handler_that_panics_costs_its_caller_an_error_and_main_nothing() {
 }
 
 #[test]
-fn case_115_to_119_handlers_and_listeners_of_one_channel_do_not_meet() {
+fn case_115_116_and_119_handlers_and_listeners_of_one_channel_do_not_meet() {
     let (ipc_main, ipc_renderer) = pair();
     let (heard, hears) = channel();
     ipc_main.on("x", move |event, (n,): (i64,)| heard.send((n, event.is_synchronous())));
@@ -1158,7 +1158,7 @@ fn case_067_and_109_any_text_is_a_channel() {
 }
 
 #[test]
-fn case_028_and_128_sender_ids_are_the_webcontents_in_main_and_zero_from_main() {
+fn case_128_sender_ids_are_the_webcontents_in_main_and_zero_from_main() {
     let ipc_main = support::ipc_main();
     let renderers = [(); 3].map(|()| ipc_main.attach().unwrap());
     let (heard, hears) = channel();

@@ -74,7 +74,7 @@ fn main_listens_and_answers_on_typed_channels_in_every_way() -> Result<(), Box<d
     ADD.handle_async(&ipc_main, |event, (a, b)| async move { Ok(a + b + i64::from(event.frame_id())) })?;
     assert_eq!(ADD.invoke(&ipc_renderer, (2, 3)).wait()?, 6);
 
-    ASK.on(&ipc_main, |event, (n,)| ASK.set_return_value(event, &format!("{n} times")));
+    ASK.on(&ipc_main, |event, (n,)| ASK.set_return_value(event, format!("{n} times")));
     assert_eq!(ASK.send_sync(&ipc_renderer, (3,))?, "3 times");
     Ok(())
 }
@@ -257,7 +257,7 @@ fn caller() {
 fn two_processes_share_the_declarations() {
     let ipc_main = ipc_main();
     ADD.handle(&ipc_main, |_, (a, b)| Ok(a + b)).unwrap();
-    ASK.on(&ipc_main, |event, (n,)| ASK.set_return_value(event, &format!("{n} times")));
+    ASK.on(&ipc_main, |event, (n,)| ASK.set_return_value(event, format!("{n} times")));
     NOTES
         .handle(&ipc_main, |_, (notes, n)| Ok(notes.iter().map(|note| (note.pitch.to_string(), n.unwrap())).collect()))
         .unwrap();

@@ -62,7 +62,7 @@ fn rows() -> Vec<Row> {
         let columns: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         assert_eq!(columns.len(), 4, "{line}");
         let quoted: Vec<String> = columns[2].split('`').skip(1).step_by(2).map(str::to_string).collect();
-        assert!(!quoted.is_empty() && quoted.len() % 2 == 0, "{line}");
+        assert!(!quoted.is_empty() && quoted.len().is_multiple_of(2), "{line}");
         let tests = quoted.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
         Row { cases: numbers(columns[0]), tests, verdict: columns[3].to_string() }
     })

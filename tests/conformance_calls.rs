@@ -8,17 +8,11 @@ use ringmain::{ErrorKind, HandlerError, IpcMain, IpcMainEvent, IpcMainInvokeEven
 use serde_json::{Value, json};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use support::{Failure, PATIENCE, Puppet, ipc_main, next, until};
+use support::{Failure, PATIENCE, Puppet, ipc_main, next, until, with_puppet};
 
 #[test]
 fn children() {
     support::play(&[("puppet", support::puppet)]);
-}
-
-fn with_puppet() -> (IpcMain, Puppet) {
-    let ipc_main = ipc_main();
-    let puppet = Puppet::spawn(&ipc_main);
-    (ipc_main, puppet)
 }
 
 /// The failure of a call on `channel` that says no more than `what` behind Electron's prefix.

@@ -6,7 +6,7 @@ mod support;
 use futures::executor::block_on;
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
-use ringmain::{ErrorKind, Invoke, IpcMain, IpcRendererInvokeEvent};
+use ringmain::{ErrorKind, Invoke, IpcRendererInvokeEvent};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use support::{Gate, PATIENCE, Puppet, bounded, ipc_main, next, pair, pair_of, until};
+use support::{Gate, PATIENCE, Puppet, bounded, ipc_main, next, pair, pair_of, until, with_puppet};
 
 /// For calls that are never answered.
 const SHORT: Duration = Duration::from_millis(20);
@@ -22,12 +22,6 @@ const SHORT: Duration = Duration::from_millis(20);
 #[test]
 fn children() {
     support::play(&[("puppet", support::puppet)]);
-}
-
-fn with_puppet() -> (IpcMain, Puppet) {
-    let ipc_main = ipc_main();
-    let puppet = Puppet::spawn(&ipc_main);
-    (ipc_main, puppet)
 }
 
 fn call(puppet: &Puppet, channel: &str, args: Value) -> Invoke<Value> {

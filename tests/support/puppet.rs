@@ -47,6 +47,13 @@ impl Drop for Puppet {
     }
 }
 
+/// A main with one.
+pub(crate) fn with_puppet() -> (IpcMain, Puppet) {
+    let ipc_main = super::ipc_main();
+    let puppet = Puppet::spawn(&ipc_main);
+    (ipc_main, puppet)
+}
+
 /// What became of a call or a send of a puppet.
 pub(crate) type Answer = Result<Value, Box<Failure>>;
 

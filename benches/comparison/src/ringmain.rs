@@ -1,0 +1,240 @@
+//! Ours: the whole public API between two processes, and the bare ring between two threads of this one.
+
+use crate::Result;
+use crate::codec::{self, Text};
+use crate::floors::{MIB, SIZES};
+use crate::measure::{Group, Rounds, Row, Sides, Visit, spin};
+use crate::pair::{Peer, pin};
+use ::ringmain::{ErrorKind, IpcMain, IpcRenderer, Wait, internals};
+use serde_json::Value;
+use std::hint::{black_box, spin_loop};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Rows named so are what rivals are compared with.
+pub(crate) const OURS: &str = "ringmain";
+/// The bare ring, likewise in the raw rows.
+pub(crate) const BARE: &str = "ringmain, bare ring, two threads";
+pub(crate) const RTRB: &str = "rtrb, two threads, value used";
+
+fn wait_of(name: &str) -> Wait {
+    match name {
+        "spin" => Wait::Spin,
+        "park" => Wait::Park,
+        _ => Wait::Adaptive,
+    }
+}
+
+/// The other process: a main that echoes.
+pub(crate) fn peer(peer: Peer, wait: &str) -> Result<()> {
+    let ipc_main = IpcMain::builder().wait(wait_of(wait)).runtime_dir(peer.scratch.join("ringmain")).build()?;
+    ipc_main.handle("value", |_event, (value,): (Value,)| Ok(value))?;
+    ipc_main.handle("typed", |_event, (text,): (String,)| Ok(text))?;
+    ipc_main.handle("seen", |_event, ()| Ok(()))?;
+    ipc_main.on("send", |_event, (text,): (String,)| {
+        black_box(text);
+    });
+    ipc_main.listen("comparison")?;
+    peer.ready("")?;
+    peer.until_stopped();
+    ipc_main.shutdown();
+    Ok(())
+}
+
+fn connect(visit: &Visit<'_>, wait: &str) -> Result<IpcRenderer> {
+    let builder = IpcRenderer::builder().wait(wait_of(wait)).runtime_dir(visit.scratch.join("ringmain"));
+    Ok(builder.connect_to("comparison")?)
+}
+
+fn value_call(ipc_renderer: &IpcRenderer, text: String) -> impl FnMut() -> Result<()> {
+    let value = Value::String(text);
+    move || {
+        let answer: Value = ipc_renderer.invoke("value", (black_box(&value),)).wait()?;
+        black_box(answer);
+        Ok(())
+    }
+}
+
+fn typed_call(ipc_renderer: &IpcRenderer, text: String) -> impl FnMut() -> Result<()> {
+    move || {
+        let answer: String = ipc_renderer.invoke("typed", (black_box(&text),)).wait()?;
+        black_box(answer);
+        Ok(())
+    }
+}
+
+pub(crate) fn spinning(visit: &mut Visit<'_>) -> Result<()> {
+    awake(visit, "spin", OURS)
+}
+
+pub(crate) fn adaptive(visit: &mut Visit<'_>) -> Result<()> {
+    awake(visit, "adaptive", "ringmain, adaptive")
+}
+
+fn awake(visit: &mut Visit<'_>, wait: &str, name: &'static str) -> Result<()> {
+    let _main = visit.spawn(&format!("ringmain {wait}"))?;
+    let ipc_renderer = connect(visit, wait)?;
+    for bytes in SIZES {
+        let text = || codec::text(Text::Ascii, bytes);
+        visit.row(Row { name, group: Group::ValueSpinning, bytes }, value_call(&ipc_renderer, text()))?;
+        visit.row(Row { name, group: Group::TypedSpinning, bytes }, typed_call(&ipc_renderer, text()))?;
+    }
+    let (text, bytes) = (|| codec::text(Text::Mixed, MIB), MIB);
+    visit.row(Row { name, group: Group::MixedValueSpinning, bytes }, value_call(&ipc_renderer, text()))?;
+    visit.row(Row { name, group: Group::MixedTypedSpinning, bytes }, typed_call(&ipc_renderer, text()))?;
+    let send = Send { ipc_renderer: &ipc_renderer, text: codec::text(Text::Ascii, 64) };
+    visit.rate(Row { name, group: Group::SendOneWay, bytes: 64 }, 20_000, send)
+}
+
+/// Messages one way; a batch is over when main has seen all of them.
+struct Send<'a> {
+    ipc_renderer: &'a IpcRenderer,
+    text: String,
+}
+
+impl Rounds for Send<'_> {
+    fn run(&mut self, rounds: usize) -> Result<()> {
+        for _ in 0..rounds {
+            while let Err(error) = self.ipc_renderer.send("send", (&self.text,)) {
+                if error.kind() != ErrorKind::Full {
+                    return Err(error.into());
+                }
+                spin_loop();
+            }
+        }
+        Ok(self.ipc_renderer.invoke::<()>("seen", ()).wait()?)
+    }
+}
+
+pub(crate) fn parked(visit: &mut Visit<'_>) -> Result<()> {
+    let main = visit.spawn("ringmain park")?;
+    let ipc_renderer = connect(visit, "park")?;
+    let mut sides = Sides::of(&main, Some("ringmain-disp"))?;
+    for bytes in SIZES {
+        let row = |group| Row { name: OURS, group, bytes };
+        let text = || codec::text(Text::Ascii, bytes);
+        visit.sleeping(row(Group::ValueSleeping), &mut sides, value_call(&ipc_renderer, text()))?;
+        visit.sleeping(row(Group::TypedSleeping), &mut sides, typed_call(&ipc_renderer, text()))?;
+    }
+    Ok(())
+}
+
+/// Another thread of this process on the other core, stopped and joined when this is dropped.
+struct Thread {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start(core: Option<usize>, mut turn: impl FnMut() -> bool + std::marker::Send + 'static) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            core.into_iter().for_each(pin);
+            while turn() || !stopped.load(Ordering::Relaxed) {}
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+/// The bare ring. `internals` has both ends in one process only, so the other side is a thread.
+pub(crate) fn bare(visit: &mut Visit<'_>) -> Result<()> {
+    for bytes in [64, 4 << 10, MIB] {
+        let ring = || internals::ring(if bytes < MIB { 128 << 10 } else { 4 << 20 });
+        let ((mut to, mut from_us), (mut to_us, mut from)) = (ring(), ring());
+        let mut buffer = Vec::new();
+        let _peer = Thread::start(visit.peer_core, move || {
+            let any = from_us.pop(&mut buffer);
+            if any {
+                to_us.push(&buffer); // there is room: one message is under way
+            } else {
+                spin_loop();
+            }
+            any
+        });
+        let (message, mut answer) = (vec![7u8; bytes], Vec::new());
+        visit.row(Row { name: BARE, group: Group::RawSpinning, bytes }, || {
+            if !to.push(black_box(&message)) {
+                return Err("no room in the ring".into());
+            }
+            spin(|| Ok(from.pop(&mut answer).then_some(())))?;
+            black_box(&answer);
+            Ok(())
+        })?;
+    }
+    one_way_ours(visit)?;
+    one_way_rtrb(visit)
+}
+
+/// Messages one way between two threads. The last one of a batch says so in its first byte.
+struct OneWay<P> {
+    push: P,
+    seen: Arc<AtomicU64>,
+    batches: u64,
+}
+
+impl<P: FnMut(&[u8; 64]) -> bool> Rounds for OneWay<P> {
+    fn run(&mut self, rounds: usize) -> Result<()> {
+        let mut message = [7u8; 64];
+        for round in 0..rounds {
+            message[0] = u8::from(round + 1 == rounds);
+            while !(self.push)(black_box(&message)) {
+                spin_loop();
+            }
+        }
+        self.batches += 1;
+        let (seen, batches) = (&self.seen, self.batches);
+        spin(|| Ok((seen.load(Ordering::Acquire) == batches).then_some(())))
+    }
+}
+
+const ONE_WAY_BATCH: usize = 100_000;
+const ONE_WAY_BYTES: usize = 128 << 10;
+
+fn one_way_ours(visit: &mut Visit<'_>) -> Result<()> {
+    let (mut to, mut from_us) = internals::ring(ONE_WAY_BYTES);
+    let seen = Arc::new(AtomicU64::new(0));
+    let theirs = seen.clone();
+    let mut buffer = Vec::new();
+    let _peer = Thread::start(visit.peer_core, move || {
+        let any = from_us.pop(&mut buffer);
+        if any {
+            black_box(&buffer);
+            if buffer[0] == 1 {
+                theirs.fetch_add(1, Ordering::Release);
+            }
+        } else {
+            spin_loop();
+        }
+        any
+    });
+    let row = Row { name: BARE, group: Group::RawOneWay, bytes: 64 };
+    visit.rate(row, ONE_WAY_BATCH, OneWay { push: move |message: &[u8; 64]| to.push(message), seen, batches: 0 })
+}
+
+fn one_way_rtrb(visit: &mut Visit<'_>) -> Result<()> {
+    let (mut to, mut from_us) = rtrb::RingBuffer::<[u8; 64]>::new(ONE_WAY_BYTES / 64);
+    let seen = Arc::new(AtomicU64::new(0));
+    let theirs = seen.clone();
+    let _peer = Thread::start(visit.peer_core, move || {
+        let value = from_us.pop();
+        match value {
+            Ok(value) => {
+                if black_box(value)[0] == 1 {
+                    theirs.fetch_add(1, Ordering::Release);
+                }
+            }
+            Err(_) => spin_loop(),
+        }
+        value.is_ok()
+    });
+    let push = move |message: &[u8; 64]| to.push(*message).is_ok();
+    visit.rate(Row { name: RTRB, group: Group::RawOneWay, bytes: 64 }, ONE_WAY_BATCH, OneWay { push, seen, batches: 0 })
+}

@@ -13,17 +13,18 @@ mod rivals;
 use measure::{Group, Plan, Row, Visit};
 use pair::{Peer, Scratch};
 use report::{Around, Book};
+use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-const USAGE: &str = "usage: ringmain-comparison [--quick] [--json FILE] [--only TEXT]";
+const USAGE: &str = "usage: ringmain-comparison [--quick] [--json FILE] [--only TEXT] [--unpinned]";
 
 /// No run begins after so long a time: a full one ends within two minutes, a quick one within fifteen seconds.
 const LAST_RUN: Duration = Duration::from_secs(110);
-const LAST_QUICK_RUN: Duration = Duration::from_secs(10);
+const LAST_QUICK_RUN: Duration = Duration::from_secs(8);
 /// How long the floor beside a visit is measured.
 const FLOOR: Duration = Duration::from_micros(1500);
 /// Failures in a row after which a subject is not visited again.
@@ -69,15 +70,18 @@ extern "C" fn interrupt(_: libc::c_int) {
 struct Options {
     quick: bool,
     json: Option<String>,
+    /// Subjects whose names contain this, and the floors.
     only: Option<String>,
+    unpinned: bool,
 }
 
 fn options() -> Result<Options> {
-    let mut options = Options { quick: false, json: None, only: None };
+    let mut options = Options { quick: false, json: None, only: None, unpinned: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => options.quick = true,
+            "--unpinned" => options.unpinned = true,
             "--json" => options.json = Some(args.next().ok_or(USAGE)?),
             "--only" => options.only = Some(args.next().ok_or(USAGE)?),
             _ => return Err(USAGE.into()),
@@ -86,7 +90,15 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
+/// Has the allocator keep what is freed. Left alone, glibc gives the heap's end back to the kernel after every string of
+/// 64 KiB and faults it in again for the next one, until the first larger block was freed: a floor that depends on what
+/// was measured before it is none.
+fn settle_allocator() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(16 << 20)));
+}
+
 fn main() {
+    settle_allocator();
     let result = match Peer::here() {
         Some(peer) => serve(peer),
         None => options().and_then(|options| compare(&options)),
@@ -108,7 +120,7 @@ fn serve(peer: Peer) -> Result<()> {
         "ringfire" => rivals::ringfire::peer(&peer, how),
         "socket" => rivals::socket::peer(&peer, how == "polled"),
         "ipc-channel" => rivals::ipc_channel::peer(&peer),
-        "tachyon" => rivals::tachyon::peer(&peer),
+        "tachyon" => rivals::tachyon::peer(&peer, how),
         _ => Err(format!("no such role: {role}").into()),
     };
     if let Err(error) = &result {
@@ -120,11 +132,9 @@ fn serve(peer: Peer) -> Result<()> {
 fn compare(options: &Options) -> Result<()> {
     let started = Instant::now();
     let (plan, last) = if options.quick { (Plan::QUICK, LAST_QUICK_RUN) } else { (Plan::FULL, LAST_RUN) };
-    let cores = pair::cores();
-    if let Some((own, _)) = cores {
-        pair::pin(own);
-    }
-    let peer_core = cores.map(|(_, peer)| peer);
+    let cores = pair::cores().filter(|_| !options.unpinned);
+    let (own_core, peer_core) = cores.unzip();
+    own_core.into_iter().for_each(pair::pin);
     // SAFETY: the handler stores into an atomic and nothing else.
     unsafe { libc::signal(libc::SIGINT, interrupt as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     let scratch = Scratch::new()?;
@@ -142,8 +152,8 @@ fn compare(options: &Options) -> Result<()> {
             if INTERRUPTED.load(Ordering::Relaxed) || (run > 0 && started.elapsed() >= last) {
                 break;
             }
-            if run > 0 {
-                eprint!("\rrun {} of {} …", run + 1, plan.runs);
+            if std::io::stderr().is_terminal() {
+                eprint!("run {} of {} …\r", run + 1, plan.runs);
             }
             for turn in 0..SUBJECTS.len() {
                 // The same neighbours would have the same influence in every run.
@@ -154,17 +164,17 @@ fn compare(options: &Options) -> Result<()> {
                 if !wanted || failures[index] >= GIVE_UP || INTERRUPTED.load(Ordering::Relaxed) {
                     continue;
                 }
-                let visit = Visit { plan, scratch: scratch.path(), peer_core, measured: Vec::new(), current: None };
+                let visit =
+                    Visit { plan, scratch: scratch.path(), own_core, peer_core, measured: Vec::new(), current: None };
                 let failed = one(&mut floors, &mut book, run, subject, visit)?;
                 failures[index] = if failed { failures[index] + 1 } else { 0 };
             }
             done = run + 1;
         }
-        eprint!("\r");
     }
     rivals::iceoryx2::clean(scratch.path());
     drop(scratch);
-    let pinned = cores.map_or("one core, nothing is pinned".into(), |(own, peer)| {
+    let pinned = cores.map_or("nothing is pinned".into(), |(own, peer)| {
         format!("this process on core {own}, the peer on core {peer}")
     });
     println!(

@@ -39,8 +39,8 @@ impl Plan {
     pub(crate) const QUICK: Self = Self {
         runs: 3,
         warm_up: Duration::from_millis(2),
-        batches: Duration::from_millis(12),
-        singles: Duration::from_millis(5),
+        batches: Duration::from_millis(10),
+        singles: Duration::from_millis(4),
     };
 }
 
@@ -93,6 +93,7 @@ pub(crate) struct Measured {
 pub(crate) struct Visit<'a> {
     pub(crate) plan: Plan,
     pub(crate) scratch: &'a Path,
+    pub(crate) own_core: Option<usize>,
     pub(crate) peer_core: Option<usize>,
     pub(crate) measured: Vec<Measured>,
     /// The row at which a failure is to be shown.

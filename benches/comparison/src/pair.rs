@@ -64,6 +64,32 @@ pub(crate) fn pin(core: usize) {
     }
 }
 
+/// Lets the calling thread, and the threads that it starts, run anywhere until `pin_all`: who counts the cores that are
+/// there when it starts is to see them all.
+pub(crate) fn unpin() {
+    // SAFETY: as in `pin`; cores that are not there or not allowed are left out by the kernel.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        (0..libc::CPU_SETSIZE as usize).for_each(|core| libc::CPU_SET(core, &mut set));
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set);
+    }
+}
+
+/// Pins every thread of this process.
+pub(crate) fn pin_all(core: Option<usize>) -> Result<()> {
+    let Some(core) = core else { return Ok(()) };
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let thread = task?.file_name().to_string_lossy().parse()?;
+        // SAFETY: as in `pin`; a thread that has ended meanwhile is an error that does not matter.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(core, &mut set);
+            libc::sched_setaffinity(thread, size_of::<libc::cpu_set_t>(), &set);
+        }
+    }
+    Ok(())
+}
+
 /// Peers of the current visit, and when it is over. A pid is here only while its process is not reaped.
 static WATCHED: Mutex<Vec<(u32, Instant)>> = Mutex::new(Vec::new());
 
@@ -181,6 +207,7 @@ pub(crate) fn is_stopped() -> bool {
 pub(crate) struct Peer {
     pub(crate) role: String,
     pub(crate) scratch: PathBuf,
+    pub(crate) core: Option<usize>,
     ended: std::thread::JoinHandle<()>,
 }
 
@@ -189,14 +216,13 @@ impl Peer {
     pub(crate) fn here() -> Option<Self> {
         let role = std::env::var(ROLE).ok()?;
         let scratch = std::env::var_os(SCRATCH)?.into();
-        if let Some(core) = std::env::var(CORE).ok().and_then(|core| core.parse().ok()) {
-            pin(core);
-        }
+        let core = std::env::var(CORE).ok().and_then(|core| core.parse().ok());
+        core.into_iter().for_each(pin);
         let ended = std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             STOP.store(true, Ordering::Relaxed);
         });
-        Some(Self { role, scratch, ended })
+        Some(Self { role, scratch, core, ended })
     }
 
     /// Tells the other side that it may begin.

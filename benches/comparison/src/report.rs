@@ -232,7 +232,7 @@ impl Book {
                 }
                 write!(out, "  {:<36}{:>8}{:>10}", "", "bytes", "mean")?;
                 write!(out, "{:>10}{:>10}{:>10}", "p50", "p99", "p99.9")?;
-                write!(out, "{:>9}  {:<15}", "÷ floor", "p10 – p90")?;
+                write!(out, "{:>9}  {:<21}", "÷ floor", "p10 – p90")?;
                 if regimes.is_some() {
                     write!(out, "{:>8}{:>8}", "fast", "slow")?;
                 }
@@ -266,10 +266,10 @@ impl Book {
         if row.group == Group::Floor {
             let mut means: Vec<f64> = entry.samples.iter().map(|sample| sample.mean).collect();
             let (low, high) = (quantile(&mut means, 0.1), quantile(&mut means, 0.9));
-            write!(out, "{:>9}  {:<15}", "", format!("{} – {}", some(low, time), some(high, time)))?;
+            write!(out, "{:>9}  {:<21}", "", format!("{} – {}", some(low, time), some(high, time)))?;
         } else {
             let spread = format!("{} – {}", some(quantile(&mut all, 0.1), two), some(quantile(&mut all, 0.9), two));
-            write!(out, "{:>9}  {spread:<15}", some(median(&mut all), two))?;
+            write!(out, "{:>9}  {spread:<21}", some(median(&mut all), two))?;
         }
         if regimes.is_some() {
             let blank = row.group == Group::Floor;

@@ -4,7 +4,7 @@ use crate::Result;
 use crate::codec::{self, Text};
 use crate::floors::{MIB, SIZES};
 use crate::measure::{Group, Rounds, Row, Sides, Visit, spin};
-use crate::pair::{Peer, pin};
+use crate::pair::{self, Peer, pin};
 use ::ringmain::{ErrorKind, IpcMain, IpcRenderer, Wait, internals};
 use serde_json::Value;
 use std::hint::{black_box, spin_loop};
@@ -27,6 +27,7 @@ fn wait_of(name: &str) -> Wait {
 
 /// The other process: a main that echoes.
 pub(crate) fn peer(peer: Peer, wait: &str) -> Result<()> {
+    pair::unpin();
     let ipc_main = IpcMain::builder().wait(wait_of(wait)).runtime_dir(peer.scratch.join("ringmain")).build()?;
     ipc_main.handle("value", |_event, (value,): (Value,)| Ok(value))?;
     ipc_main.handle("typed", |_event, (text,): (String,)| Ok(text))?;
@@ -35,6 +36,7 @@ pub(crate) fn peer(peer: Peer, wait: &str) -> Result<()> {
         black_box(text);
     });
     ipc_main.listen("comparison")?;
+    pair::pin_all(peer.core)?;
     peer.ready("")?;
     peer.until_stopped();
     ipc_main.shutdown();
@@ -43,7 +45,11 @@ pub(crate) fn peer(peer: Peer, wait: &str) -> Result<()> {
 
 fn connect(visit: &Visit<'_>, wait: &str) -> Result<IpcRenderer> {
     let builder = IpcRenderer::builder().wait(wait_of(wait)).runtime_dir(visit.scratch.join("ringmain"));
-    Ok(builder.connect_to("comparison")?)
+    // One core would mean for it that whoever is waited for cannot run while it spins.
+    pair::unpin();
+    let ipc_renderer = builder.connect_to("comparison");
+    pair::pin_all(visit.own_core)?;
+    Ok(ipc_renderer?)
 }
 
 fn value_call(ipc_renderer: &IpcRenderer, text: String) -> impl FnMut() -> Result<()> {

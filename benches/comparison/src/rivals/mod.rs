@@ -43,7 +43,17 @@ pub(crate) trait Transport {
 
 /// Raw echoes and calls, both sides awake.
 pub(crate) fn spinning(visit: &mut Visit<'_>, name: &'static str, transport: &mut impl Transport) -> Result<()> {
-    for bytes in RAW {
+    spinning_at(visit, name, transport, |_| true)
+}
+
+/// The same, only with messages of certain sizes.
+pub(crate) fn spinning_at(
+    visit: &mut Visit<'_>,
+    name: &'static str,
+    transport: &mut impl Transport,
+    wanted: impl Fn(usize) -> bool,
+) -> Result<()> {
+    for bytes in RAW.into_iter().filter(|bytes| wanted(*bytes)) {
         let (message, mut answer) = (raw(bytes), Vec::new());
         visit.row(Row { name, group: Group::RawSpinning, bytes }, || {
             transport.raw(black_box(&message), &mut answer)?;
@@ -53,7 +63,8 @@ pub(crate) fn spinning(visit: &mut Visit<'_>, name: &'static str, transport: &mu
         same(&message, &answer)?;
     }
     let calls = SIZES.into_iter().map(|bytes| (Text::Ascii, bytes, Group::ValueSpinning));
-    for (kind, bytes, group) in calls.chain([(Text::Mixed, MIB, Group::MixedValueSpinning)]) {
+    let calls = calls.chain([(Text::Mixed, MIB, Group::MixedValueSpinning)]);
+    for (kind, bytes, group) in calls.filter(|(_, bytes, _)| wanted(*bytes)) {
         let value = Value::String(codec::text(kind, bytes));
         checked(transport, &value)?;
         visit.row(Row { name, group, bytes }, || {

@@ -12,7 +12,7 @@ mod without {
 
     const REASON: &str = "built without the feature `tachyon`";
 
-    pub(crate) fn peer(_: &Peer) -> Result<()> {
+    pub(crate) fn peer(_: &Peer, _: &str) -> Result<()> {
         Err(REASON.into())
     }
 
@@ -26,17 +26,22 @@ pub(crate) use with::*;
 
 #[cfg(feature = "tachyon")]
 mod with {
-    use super::super::{RAW_TAG, Transport, bound};
+    use super::super::{RAW_TAG, Transport, bound, raw, spinning_at};
     use crate::Result;
     use crate::codec;
+    use crate::floors::SIZES;
     use crate::measure::Visit;
     use crate::pair::Peer;
     use serde_json::Value;
     use std::time::{Duration, Instant};
     use tachyon_ipc::RpcBus;
 
-    /// Each arena, as in its own benchmark.
-    const ARENA: usize = 16 << 20;
+    /// Its reader gives room back after every 32nd message, so an arena must hold more than so many; not many more, or its
+    /// small messages would wander through memory that is in no cache.
+    const MESSAGES: usize = 40;
+    const LEAST_ARENA: usize = 64 << 10;
+    /// Bytes beside a message's own, at most.
+    const HEADER: usize = 256;
     /// Spins before it would sleep, as in its own benchmark.
     const SPINS: u32 = u32::MAX;
     const CALL: u32 = 1;
@@ -73,11 +78,12 @@ mod with {
         }
     }
 
-    pub(crate) fn peer(peer: &Peer) -> Result<()> {
+    pub(crate) fn peer(peer: &Peer, arena: &str) -> Result<()> {
+        let arena = arena.parse()?;
         let path = peer.scratch.join("tachyon");
         let _ = std::fs::remove_file(&path);
         peer.ready("")?;
-        let bus = RpcBus::listen(&path.to_string_lossy(), ARENA, ARENA)?;
+        let bus = RpcBus::listen(&path.to_string_lossy(), arena, arena)?;
         bus.set_polling_mode(true);
         loop {
             let request = bus.serve(SPINS)?;
@@ -106,7 +112,12 @@ mod with {
     }
 
     pub(crate) fn visit(visit: &mut Visit<'_>) -> Result<()> {
-        let _pair = visit.spawn("tachyon")?;
+        SIZES.into_iter().try_for_each(|bytes| visit_at(visit, bytes))
+    }
+
+    fn visit_at(visit: &mut Visit<'_>, bytes: usize) -> Result<()> {
+        let arena = (MESSAGES * (bytes + HEADER)).next_power_of_two().max(LEAST_ARENA);
+        let _pair = visit.spawn(&format!("tachyon {arena}"))?;
         let path = visit.scratch.join("tachyon");
         let until = Instant::now() + Duration::from_secs(2);
         let bus = loop {
@@ -117,6 +128,12 @@ mod with {
             }
         };
         bus.set_polling_mode(true);
-        super::super::spinning(visit, "tachyon", &mut Caller(bus))
+        let mut caller = Caller(bus);
+        // Every page of both arenas once, as long as that is a matter of milliseconds.
+        let (message, mut answer) = (raw(bytes), Vec::new());
+        for _ in 0..arena / bytes.max(LEAST_ARENA / 2) {
+            caller.raw(&message, &mut answer)?;
+        }
+        spinning_at(visit, "tachyon", &mut caller, |size| size == bytes)
     }
 }

@@ -229,10 +229,12 @@ fn answer_lines(page: &Page, seen: &mut u32) {
 pub(crate) fn alone(visit: &mut Visit<'_>) -> Result<()> {
     let row = |name, bytes| Row { name, group: Group::Floor, bytes };
     for bytes in SIZES {
-        let (from, mut to) = (vec![7u8; bytes], vec![0u8; bytes]);
+        // Half a page apart, see `codec_row`.
+        let mut block = vec![7u8; 2 * bytes + 2 * PAGE];
+        let (from, to) = block.split_at_mut(bytes.next_multiple_of(PAGE) + PAGE / 2);
         visit.row(row(MEMCPY, bytes), || {
-            to.copy_from_slice(black_box(&from));
-            black_box(&mut to);
+            to[..bytes].copy_from_slice(black_box(&from[..bytes]));
+            black_box(&mut *to);
             Ok(())
         })?;
     }
@@ -258,10 +260,33 @@ pub(crate) fn alone(visit: &mut Visit<'_>) -> Result<()> {
     })
 }
 
-/// The four steps of a call.
+/// The four steps of a call, with the buffers' lengths chosen among some: a copy to where the place in a page is little
+/// beyond that of its source takes twice to five times as long (seen with 16 bytes, which is what `malloc` leaves between
+/// two strings), and a floor is what is possible.
 fn codec_row<T: Serialize + DeserializeOwned>(visit: &mut Visit<'_>, row: Row, value: &T) -> Result<()> {
-    let (mut request, mut reply) = (Vec::new(), Vec::new());
-    visit.row(row, || {
+    let mut best = (f64::INFINITY, 0);
+    for room in [0, 1, 2, 3].map(|part| part * PAGE / 4) {
+        let mut rounds = four_steps(row.bytes, room, value);
+        let batch = measure::warm_up(&mut rounds, LAYOUT)?;
+        let mean = measure::means(&mut rounds, batch, LAYOUT)?;
+        if mean < best.0 {
+            best = (mean, room);
+        }
+    }
+    visit.row(row, four_steps(row.bytes, best.1, value))
+}
+
+/// How long one choice is tried.
+const LAYOUT: Duration = Duration::from_millis(1);
+
+fn four_steps<T: Serialize + DeserializeOwned>(
+    bytes: usize,
+    room: usize,
+    value: &T,
+) -> impl FnMut() -> Result<()> + use<'_, T> {
+    let mut request = Vec::with_capacity(bytes + codec::ROOM + room);
+    let mut reply = Vec::with_capacity(bytes + codec::ROOM + room);
+    move || {
         request.clear();
         codec::encode_args(black_box(value), &mut request)?;
         let argument: T = codec::decode_args(black_box(&request))?;
@@ -269,5 +294,5 @@ fn codec_row<T: Serialize + DeserializeOwned>(visit: &mut Visit<'_>, row: Row, v
         codec::encode_result(black_box(&argument), &mut reply)?;
         black_box(codec::decode_result::<T>(black_box(&reply))?);
         Ok(())
-    })
+    }
 }

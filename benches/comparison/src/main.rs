@@ -40,10 +40,11 @@ struct Subject {
     visit: fn(&mut Visit<'_>) -> Result<()>,
 }
 
-const SUBJECTS: [Subject; 13] = [
+const SUBJECTS: [Subject; 14] = [
     subject("codec and memcpy", Group::Floor, false, floors::alone),
     subject(ringmain::BARE, Group::RawSpinning, false, ringmain::bare),
     subject(ringmain::OURS, Group::ValueSpinning, false, ringmain::spinning),
+    subject(ringmain::ONE_CORE, Group::ValueSpinning, false, ringmain::one_core),
     subject("tachyon", Group::ValueSpinning, false, rivals::tachyon::visit),
     subject("iceoryx2", Group::ValueSpinning, false, rivals::iceoryx2::spinning),
     subject("ringmain, adaptive", Group::ValueSpinning, false, ringmain::adaptive),

@@ -149,16 +149,19 @@ impl Book {
         })
     }
 
-    /// Two regimes are two clusters, one beyond twice the other, each with at least a thirtieth of the measurements.
+    /// Two regimes are two clusters with the widest gap between them, each with at least a thirtieth of the measurements,
+    /// one half as slow again as the other.
     fn regimes(&self) -> Option<Regimes> {
         let mut lines = self.lines.clone();
-        let border = 2.0 * quantile(&mut lines, 0.1)?;
-        let (mut fast, mut slow): (Vec<f64>, Vec<f64>) = lines.iter().partition(|line| **line <= border);
-        if fast.len().min(slow.len()) * 30 < lines.len() {
-            return None;
-        }
-        let counted = |values: &mut Vec<f64>| Some((median(values)?, values.len()));
-        Some(Regimes { border, fast: counted(&mut fast)?, slow: counted(&mut slow)? })
+        lines.sort_unstable_by(f64::total_cmp);
+        let least = (lines.len() / 30).max(1);
+        let gap = |at: &usize| lines[*at] / lines[at - 1];
+        let at = (least..=lines.len().saturating_sub(least)).max_by(|a, b| gap(a).total_cmp(&gap(b)))?;
+        let border = (lines[at - 1] * lines[at]).sqrt();
+        let (fast, slow) = lines.split_at_mut(at);
+        let counted = |values: &mut [f64]| Some((median(values)?, values.len()));
+        let regimes = Regimes { border, fast: counted(fast)?, slow: counted(slow)? };
+        (regimes.slow.0 > 1.5 * regimes.fast.0).then_some(regimes)
     }
 
     /// Runs in which the regime changed between the two floors are left out.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) const OURS: &str = "ringmain";
 /// The bare ring, likewise in the raw rows.
 pub(crate) const BARE: &str = "ringmain, bare ring, two threads";
+pub(crate) const ONE_CORE: &str = "ringmain, its threads on one core";
 pub(crate) const RTRB: &str = "rtrb, two threads, value used";
 
 fn wait_of(name: &str) -> Wait {
@@ -43,12 +44,22 @@ pub(crate) fn peer(peer: Peer, wait: &str) -> Result<()> {
     Ok(())
 }
 
-fn connect(visit: &Visit<'_>, wait: &str) -> Result<IpcRenderer> {
+/// Which of our threads are pinned beside the calling one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pinned {
+    Caller,
+    All,
+}
+
+fn connect(visit: &Visit<'_>, wait: &str, pinned: Pinned) -> Result<IpcRenderer> {
     let builder = IpcRenderer::builder().wait(wait_of(wait)).runtime_dir(visit.scratch.join("ringmain"));
     // One core would mean for it that whoever is waited for cannot run while it spins.
     pair::unpin();
     let ipc_renderer = builder.connect_to("comparison");
-    pair::pin_all(visit.own_core)?;
+    visit.own_core.into_iter().for_each(pin);
+    if pinned == Pinned::All {
+        pair::pin_all(visit.own_core)?;
+    }
     Ok(ipc_renderer?)
 }
 
@@ -73,13 +84,23 @@ pub(crate) fn spinning(visit: &mut Visit<'_>) -> Result<()> {
     awake(visit, "spin", OURS)
 }
 
+/// As `spinning`, our dispatcher pinned to the caller's core: two threads that would spin for ever share it.
+pub(crate) fn one_core(visit: &mut Visit<'_>) -> Result<()> {
+    let _main = visit.spawn("ringmain spin")?;
+    let ipc_renderer = connect(visit, "spin", Pinned::All)?;
+    let row = |group| Row { name: ONE_CORE, group, bytes: 64 };
+    let text = || codec::text(Text::Ascii, 64);
+    visit.row(row(Group::ValueSpinning), value_call(&ipc_renderer, text()))?;
+    visit.row(row(Group::TypedSpinning), typed_call(&ipc_renderer, text()))
+}
+
 pub(crate) fn adaptive(visit: &mut Visit<'_>) -> Result<()> {
     awake(visit, "adaptive", "ringmain, adaptive")
 }
 
 fn awake(visit: &mut Visit<'_>, wait: &str, name: &'static str) -> Result<()> {
     let _main = visit.spawn(&format!("ringmain {wait}"))?;
-    let ipc_renderer = connect(visit, wait)?;
+    let ipc_renderer = connect(visit, wait, Pinned::Caller)?;
     for bytes in SIZES {
         let text = || codec::text(Text::Ascii, bytes);
         visit.row(Row { name, group: Group::ValueSpinning, bytes }, value_call(&ipc_renderer, text()))?;
@@ -114,7 +135,7 @@ impl Rounds for Send<'_> {
 
 pub(crate) fn parked(visit: &mut Visit<'_>) -> Result<()> {
     let main = visit.spawn("ringmain park")?;
-    let ipc_renderer = connect(visit, "park")?;
+    let ipc_renderer = connect(visit, "park", Pinned::Caller)?;
     let mut sides = Sides::of(&main, Some("ringmain-disp"))?;
     for bytes in SIZES {
         let row = |group| Row { name: OURS, group, bytes };

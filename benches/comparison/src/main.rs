@@ -40,7 +40,7 @@ struct Subject {
     visit: fn(&mut Visit<'_>) -> Result<()>,
 }
 
-const SUBJECTS: [Subject; 14] = [
+const SUBJECTS: [Subject; 15] = [
     subject("codec and memcpy", Group::Floor, false, floors::alone),
     subject(ringmain::BARE, Group::RawSpinning, false, ringmain::bare),
     subject(ringmain::OURS, Group::ValueSpinning, false, ringmain::spinning),
@@ -54,6 +54,7 @@ const SUBJECTS: [Subject; 14] = [
     subject("iceoryx2 + event", Group::ValueSleeping, true, rivals::iceoryx2::with_event),
     subject("Unix socket", Group::ValueSleeping, true, rivals::socket::blocking),
     subject("ipc-channel", Group::ValueSleeping, true, rivals::ipc_channel::visit),
+    subject("ipc-channel, IpcSharedMemory", Group::ValueSleeping, true, rivals::ipc_channel::memory),
     // The rows of the two floors that are measured beside everybody.
     subject(floors::CACHE_LINE, Group::Floor, true, |_| Ok(())),
 ];
@@ -120,7 +121,7 @@ fn serve(peer: Peer) -> Result<()> {
         "iceoryx2" => rivals::iceoryx2::peer(&peer, how == "event"),
         "ringfire" => rivals::ringfire::peer(&peer, how),
         "socket" => rivals::socket::peer(&peer, how == "polled"),
-        "ipc-channel" => rivals::ipc_channel::peer(&peer),
+        "ipc-channel" => rivals::ipc_channel::peer(&peer, how),
         "tachyon" => rivals::tachyon::peer(&peer, how),
         _ => Err(format!("no such role: {role}").into()),
     };
@@ -158,7 +159,7 @@ fn compare(options: &Options) -> Result<()> {
             }
             for turn in 0..SUBJECTS.len() {
                 // The same neighbours would have the same influence in every run.
-                let index = (turn + run * 5) % SUBJECTS.len();
+                let index = (turn + run * 4) % SUBJECTS.len();
                 let subject = &SUBJECTS[index];
                 let wanted = subject.group == Group::Floor
                     || options.only.as_ref().is_none_or(|only| subject.name.contains(only.as_str()));

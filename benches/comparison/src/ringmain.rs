@@ -209,10 +209,11 @@ struct OneWay<P> {
 
 impl<P: FnMut(&[u8; 64]) -> bool> Rounds for OneWay<P> {
     fn run(&mut self, rounds: usize) -> Result<()> {
-        let mut message = [7u8; 64];
-        for round in 0..rounds {
-            message[0] = u8::from(round + 1 == rounds);
-            while !(self.push)(black_box(&message)) {
+        let (message, mut last) = ([7u8; 64], [7u8; 64]);
+        last[0] = LAST;
+        for round in 1..=rounds {
+            let message = if round < rounds { &message } else { &last };
+            while !(self.push)(black_box(message)) {
                 spin_loop();
             }
         }
@@ -222,6 +223,8 @@ impl<P: FnMut(&[u8; 64]) -> bool> Rounds for OneWay<P> {
     }
 }
 
+/// First byte of a batch's last message.
+const LAST: u8 = 1;
 const ONE_WAY_BATCH: usize = 100_000;
 const ONE_WAY_BYTES: usize = 128 << 10;
 
@@ -234,7 +237,7 @@ fn one_way_ours(visit: &mut Visit<'_>) -> Result<()> {
         let any = from_us.pop(&mut buffer);
         if any {
             black_box(&buffer);
-            if buffer[0] == 1 {
+            if buffer[0] == LAST {
                 theirs.fetch_add(1, Ordering::Release);
             }
         } else {
@@ -254,7 +257,7 @@ fn one_way_rtrb(visit: &mut Visit<'_>) -> Result<()> {
         let value = from_us.pop();
         match value {
             Ok(value) => {
-                if black_box(value)[0] == 1 {
+                if black_box(value)[0] == LAST {
                     theirs.fetch_add(1, Ordering::Release);
                 }
             }

@@ -82,7 +82,18 @@ pub(crate) fn sleeping(
     sides: &mut Sides,
     transport: &mut impl Transport,
 ) -> Result<()> {
-    for bytes in RAW {
+    sleeping_at(visit, name, sides, transport, |_| true)
+}
+
+/// The same, only with messages of certain sizes.
+pub(crate) fn sleeping_at(
+    visit: &mut Visit<'_>,
+    name: &'static str,
+    sides: &mut Sides,
+    transport: &mut impl Transport,
+    wanted: impl Fn(usize) -> bool,
+) -> Result<()> {
+    for bytes in RAW.into_iter().filter(|bytes| wanted(*bytes)) {
         let (message, mut answer) = (raw(bytes), Vec::new());
         visit.sleeping(Row { name, group: Group::RawSleeping, bytes }, sides, || {
             transport.raw(black_box(&message), &mut answer)?;
@@ -91,7 +102,7 @@ pub(crate) fn sleeping(
         })?;
         same(&message, &answer)?;
     }
-    for bytes in SIZES {
+    for bytes in SIZES.into_iter().filter(|bytes| wanted(*bytes)) {
         let value = Value::String(codec::text(Text::Ascii, bytes));
         checked(transport, &value)?;
         visit.sleeping(Row { name, group: Group::ValueSleeping, bytes }, sides, || {

@@ -265,7 +265,7 @@ impl Book {
             write!(out, "{:>10}", some(value, time))?;
         }
         let Ratios { mut all, mut fast, mut slow } = self.ratios(row, regimes);
-        let two = |value: f64| format!("{value:.2}");
+        let two = |value: f64| if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") };
         if row.group == Group::Floor {
             let mut means: Vec<f64> = entry.samples.iter().map(|sample| sample.mean).collect();
             let (low, high) = (quantile(&mut means, 0.1), quantile(&mut means, 0.9));

@@ -244,8 +244,9 @@ pub(crate) fn spin<T>(mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     })
 }
 
+/// Fails if the first call for this `since` was more than five seconds ago.
 #[cold]
-fn patience(since: &mut Option<Instant>) -> Result<()> {
+pub(crate) fn patience(since: &mut Option<Instant>) -> Result<()> {
     if since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
         return Err("no answer within five seconds".into());
     }

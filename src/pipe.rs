@@ -98,6 +98,9 @@ pub(crate) struct SendMode {
     pub(crate) routed: bool,
 }
 
+/// Bytes that are reserved for a large message when it begins; more as it arrives.
+const RESERVE: usize = 1 << 20;
+
 /// What is sent on behalf of other peers may use this part of a queue.
 const ROUTED_SHARE: usize = 4;
 
@@ -179,9 +182,24 @@ pub(crate) struct Tx {
     routed: usize,
     /// The largest record: a quarter of the ring.
     chunk: usize,
+    /// Memory of the last large message, which goes to whoever sends the next one.
+    spare: Vec<u8>,
     /// We said that we want room, looked once more, and found none.
     wanting: bool,
     sent: Sent,
+}
+
+/// The most memory that is kept for a later message.
+const KEEP: usize = 2 << 20;
+
+/// Up to this size memory is kept in any case.
+pub(crate) const SMALL: usize = 64 << 10;
+
+/// Whether the memory of a message is kept for later ones: not if it is large, nor if the message was small in it, so that
+/// who has sent a large message once does not keep its memory for ever. An empty one has not served yet.
+pub(crate) fn is_worth_keeping(message: &Vec<u8>) -> bool {
+    let (len, capacity) = (message.len(), message.capacity());
+    capacity <= SMALL || (capacity <= KEEP && (len == 0 || len >= capacity / 8))
 }
 
 /// What was handed to the ring or its queue.
@@ -316,6 +334,7 @@ impl Pipe {
                 queued: 0,
                 routed: 0,
                 chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
+                spare: Vec::new(),
                 wanting: false,
                 sent: Sent::default(),
             })),
@@ -422,7 +441,8 @@ impl Pipe {
         tx.sent.count(message.len());
         tx.queued += message.len();
         tx.routed += if mode.routed { message.len() } else { 0 };
-        tx.queue.push_back(Queued { bytes: std::mem::take(message), routed: mode.routed, sent: 0 });
+        let bytes = std::mem::replace(message, std::mem::take(&mut tx.spare));
+        tx.queue.push_back(Queued { bytes, routed: mode.routed, sent: 0 });
         self.show_queued(tx);
         self.drain(tx).map(|_| ()).map_err(SendError::Corrupt)
     }
@@ -439,10 +459,10 @@ impl Pipe {
             let part = left.min(tx.chunk - prefix);
             match tx.writer.reserve(part + prefix) {
                 Ok(mut record) => {
+                    record.write(prefix, &front.bytes[front.sent..front.sent + part]);
                     if prefix != 0 {
                         record.write(0, &(front.bytes.len() as u64).to_le_bytes());
                     }
-                    record.write(prefix, &front.bytes[front.sent..front.sent + part]);
                     record.commit(match (whole, front.sent) {
                         (true, _) => Kind::Whole,
                         (false, 0) => Kind::First,
@@ -452,8 +472,12 @@ impl Pipe {
                     tx.queued -= part;
                     tx.routed -= if front.routed { part } else { 0 };
                     self.budget.give_back(part);
-                    if part == left {
-                        tx.queue.pop_front();
+                    if part == left
+                        && let Some(Queued { mut bytes, .. }) = tx.queue.pop_front()
+                        && is_worth_keeping(&bytes)
+                    {
+                        bytes.clear();
+                        tx.spare = bytes;
                     }
                     moved = true;
                     // A large message is read while it is written: ring for its first chunk, not for its last.
@@ -585,6 +609,12 @@ impl Pipe {
                         return Ok(Read::NoBudget);
                     }
                     rx.whole = whole;
+                    if message.capacity() > rx.assembly.capacity() {
+                        std::mem::swap(message, &mut rx.assembly);
+                    }
+                    rx.assembly.clear();
+                    // Address space, not memory, for what has not arrived; and no more of it than this.
+                    rx.assembly.reserve_exact(whole.min(RESERVE));
                     self.budget.force(record.len - 8);
                     rx.reader.append_to(record, 8, &mut rx.assembly);
                     self.release(rx, record);
@@ -608,7 +638,9 @@ impl Pipe {
                     if rx.assembly.len() == rx.whole {
                         self.budget.give_back(rx.whole);
                         rx.whole = 0;
-                        *message = std::mem::take(&mut rx.assembly);
+                        // The buffer that was brought along serves the next large message, if it is large itself.
+                        std::mem::swap(message, &mut rx.assembly);
+                        rx.assembly.clear();
                         return Ok(Read::Message);
                     }
                 }
@@ -796,12 +828,13 @@ impl Pipe {
     pub(crate) fn discard(&self) {
         let mut tx = self.tx.lock();
         let queue = std::mem::take(&mut tx.queue);
+        let spare = std::mem::take(&mut tx.spare);
         self.budget.give_back(std::mem::take(&mut tx.queued));
         tx.routed = 0;
         self.routed.store(0, Ordering::Relaxed);
         self.queued.store(0, Ordering::Release);
         drop(tx);
-        drop(queue);
+        drop((queue, spare));
         self.tell_drained();
         if let Some(mut rx) = self.rx.take_or_want() {
             self.budget.give_back(rx.assembly.len());

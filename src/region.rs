@@ -189,28 +189,34 @@ mod storage {
 
         /// Copies `bytes` into the words from `position` on, which must not run over the end. The last word is
         /// filled up with zeros.
+        ///
+        /// From the end to the beginning: a reader polls the record's word in the line that the record begins in, and would
+        /// take that line away half-way if it were written before the others, whose first store waits for their lines.
         #[inline]
         pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
             let first = position as usize & self.mask;
             assert!(bytes.len().div_ceil(WORD) <= self.len() - first, "a record never wraps");
             let whole = bytes.len() / WORD;
-            if bytes.len() <= BLOCK_COPY_FROM || !HAS_BLOCK_COPY {
-                for (index, chunk) in bytes.chunks_exact(WORD).enumerate() {
-                    let word = u64::from_ne_bytes(chunk.try_into().expect("8 bytes"));
-                    self.at((first + index) as u64).store(word, Ordering::Relaxed);
-                }
-            } else {
-                // SAFETY: the source is `whole * 8` bytes of a live slice; the target lies in the words by the
-                // assertion above; private memory and region do not overlap; the copy is opaque to the compiler.
-                unsafe {
-                    block_copy(self.base.add(first).as_ptr().cast(), bytes.as_ptr(), whole * WORD);
-                }
-            }
             let rest = &bytes[whole * WORD..];
             if !rest.is_empty() {
                 let mut last = [0; WORD];
                 last[..rest.len()].copy_from_slice(rest);
                 self.at((first + whole) as u64).store(u64::from_ne_bytes(last), Ordering::Relaxed);
+            }
+            let mut front = &bytes[..whole * WORD];
+            if bytes.len() > BLOCK_COPY_FROM && HAS_BLOCK_COPY {
+                let back;
+                (front, back) = front.split_at(LINE);
+                // SAFETY: the source is a part of a live slice; the target, as long and as far behind `first`, lies in
+                // the words by the assertion above; private memory and region do not overlap; the copy is opaque to the
+                // compiler.
+                unsafe {
+                    block_copy(self.base.add(first + LINE / WORD).as_ptr().cast(), back.as_ptr(), back.len());
+                }
+            }
+            for (index, chunk) in front.chunks_exact(WORD).enumerate().rev() {
+                let word = u64::from_ne_bytes(chunk.try_into().expect("8 bytes"));
+                self.at((first + index) as u64).store(word, Ordering::Relaxed);
             }
         }
 
@@ -245,6 +251,10 @@ mod storage {
             }
         }
     }
+
+    /// A cache line; less than [`BLOCK_COPY_FROM`].
+    const LINE: usize = 64;
+    const _: () = assert!(LINE <= BLOCK_COPY_FROM);
 
     #[cfg(target_arch = "x86_64")]
     const HAS_BLOCK_COPY: bool = true;

@@ -111,7 +111,8 @@ impl Writer {
         max_record(self.words.len())
     }
 
-    /// Room for a record of `len` bytes. Dropping the reservation changes nothing.
+    /// Room for a record of `len` bytes, and the word behind it zeroed. Dropping the reservation changes nothing that is
+    /// in use.
     #[inline]
     pub(crate) fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, WriteError> {
         if len > self.max_record() {
@@ -133,7 +134,10 @@ impl Writer {
                 return Err(WriteError::Full);
             }
         }
-        Ok(Reservation { start: self.position + padding, padding, len, writer: self })
+        let start = self.position + padding;
+        // Before the record is written, for the same reason for which that is written backwards: see `Words::write`.
+        self.words.at(start + size).store(0, Ordering::Relaxed);
+        Ok(Reservation { start, padding, len, writer: self })
     }
 }
 
@@ -159,9 +163,8 @@ impl Reservation<'_> {
         let words = &self.writer.words;
         let release = order(Pair::PublishConsume, Ordering::Release);
         let next = self.start + words_of(self.len);
-        words.at(next).store(0, Ordering::Relaxed);
         let word = record_word(kind as u8, self.len);
-        // [publish/consume] Release: the zero above and the record's bytes are there when the word is seen. Behind
+        // [publish/consume] Release: the next word's zero and the record's bytes are there when the word is seen. Behind
         // padding it is the padding's word that publishes both.
         if self.padding == 0 {
             words.at(self.start).store(word, release);

@@ -1,13 +1,12 @@
 //! The dispatcher's loop.
 
 use super::call::{self, Outcome};
-use super::link::KEEP;
 use super::receiver;
 use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record};
 use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::Error;
 use crate::link::EXIT_GRACE;
-use crate::pipe::{BUDGET_RETRY, RINGS_FOR_NOTHING, Read, Routed, Violation};
+use crate::pipe::{BUDGET_RETRY, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
 use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
 use crate::wake::Next;
@@ -551,8 +550,13 @@ impl Dispatcher<'_> {
     }
 
     /// Keeps the memory of a message for a later one.
-    fn keep(&mut self, buffer: Vec<u8>) {
-        if (1..=KEEP).contains(&buffer.capacity()) && self.buffers.len() < READ_AHEAD {
+    fn keep(&mut self, mut buffer: Vec<u8>) {
+        let is_large = |buffer: &Vec<u8>| buffer.capacity() > SMALL;
+        if is_large(&buffer) && self.buffers.iter().any(is_large) {
+            return; // one is enough
+        }
+        if buffer.capacity() > 0 && is_worth_keeping(&buffer) && self.buffers.len() < READ_AHEAD {
+            buffer.clear();
             self.buffers.push(buffer);
         }
     }

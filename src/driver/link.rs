@@ -6,7 +6,7 @@ use super::{Command, Engine};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self as machine, GoneReason, Output};
-use crate::pipe::{BUDGET_RETRY, Pipe, Routed, SendError, SendMode, Sent, Violation, Waited, Waiter};
+use crate::pipe::{BUDGET_RETRY, Pipe, Routed, SendError, SendMode, Sent, Violation, Waited, Waiter, is_worth_keeping};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::sys;
 use crate::wake::Bell;
@@ -25,9 +25,6 @@ pub(super) const NORMAL: SendMode = SendMode { quiet: false, beyond_limit: false
 /// For what is small and must not be lost.
 pub(super) const BEYOND_LIMIT: SendMode = SendMode { beyond_limit: true, ..NORMAL };
 
-/// A thread's own buffers are kept up to this size between messages.
-pub(super) const KEEP: usize = 64 << 10;
-
 thread_local! {
     static ENCODE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
@@ -36,13 +33,12 @@ thread_local! {
 
 fn take_buffer(of: &'static std::thread::LocalKey<Cell<Vec<u8>>>) -> Vec<u8> {
     // A thread that is ending has no buffers any more: then a fresh one serves.
-    let mut buffer = of.try_with(Cell::take).unwrap_or_default();
-    buffer.clear();
-    buffer
+    of.try_with(Cell::take).unwrap_or_default()
 }
 
-fn keep_buffer(of: &'static std::thread::LocalKey<Cell<Vec<u8>>>, buffer: Vec<u8>) {
-    if buffer.capacity() <= KEEP {
+fn keep_buffer(of: &'static std::thread::LocalKey<Cell<Vec<u8>>>, mut buffer: Vec<u8>) {
+    if is_worth_keeping(&buffer) {
+        buffer.clear();
         let _ = of.try_with(|kept| kept.set(buffer));
     }
 }

@@ -1,7 +1,9 @@
 //! The four steps of a call's values: encode, check, decode; typed and as `serde_json::Value`, beside plain rmp-serde.
 #![allow(missing_docs)]
 
-use criterion::{Criterion, criterion_group, criterion_main};
+mod support;
+
+use criterion::Criterion;
 use ringmain::internals;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -62,5 +64,6 @@ fn codec(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, codec);
-criterion_main!(benches);
+fn main() {
+    support::main(&[], codec);
+}

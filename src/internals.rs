@@ -1,11 +1,16 @@
 //! Parts of the inside, for this crate's own benches. No promise holds for anything here.
 
 use crate::layout::Layout;
-use crate::region::Region;
+use crate::region::{Region, Word32};
 use crate::ring::{Kind, Reader, Writer};
+use crate::sys;
 use crate::wire::{self, Limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
 
 /// The sending end of a bare ring inside this process.
 pub struct RingWriter(Writer);
@@ -52,6 +57,33 @@ impl RingReader {
         self.0.release(record);
         true
     }
+}
+
+/// Bytes of the memory of shared words.
+const PAGE: usize = 4096;
+
+/// A word that two processes share.
+pub struct SharedWord(Word32);
+
+impl Deref for SharedWord {
+    type Target = AtomicU32;
+
+    #[inline]
+    fn deref(&self) -> &AtomicU32 {
+        &self.0
+    }
+}
+
+/// Memory for [`shared_words`], to be handed to another process.
+pub fn shared_memory() -> io::Result<OwnedFd> {
+    sys::create_sealed_memory("ringmain-bench", PAGE)
+}
+
+/// Two words on lines of their own in such memory.
+pub fn shared_words(memory: impl AsFd) -> io::Result<[SharedWord; 2]> {
+    sys::check_sealed(&memory, PAGE).map_err(io::Error::other)?;
+    let region = Region::mapped(sys::Mapping::map(&memory, PAGE)?);
+    Ok([0, 128].map(|offset| SharedWord(region.word32(offset).expect("a word inside the page"))))
 }
 
 /// Encodes a value as a message's payload.

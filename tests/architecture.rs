@@ -75,7 +75,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("channel", &["driver", "error", "event", "invoke", "ipc_main", "ipc_renderer", "web_contents", "wire"]),
     ("guide", &[]),
-    ("internals", &["layout", "region", "ring", "wire"]),
+    ("internals", &["layout", "region", "ring", "sys", "wire"]),
 ];
 
 /// The files that may hold unsafe code, each with its reason in ARCHITECTURE.md.

@@ -187,6 +187,18 @@ mod storage {
             unsafe { self.base.add(position as usize & self.mask).as_ref() }
         }
 
+        /// Asks for the line behind the one of a position: a hint, which changes nothing.
+        #[inline(always)]
+        pub(crate) fn prefetch_behind(&self, position: u64) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch never faults, and the address lies in the words.
+            unsafe {
+                let next = self.base.add((position as usize + LINE / WORD) & self.mask);
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(next.as_ptr().cast());
+            }
+            let _ = position;
+        }
+
         /// Copies `bytes` into the words from `position` on, which must not run over the end. The last word is
         /// filled up with zeros.
         ///

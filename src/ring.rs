@@ -217,6 +217,7 @@ impl Reader {
         loop {
             // [publish/consume] Acquire: pairs with the Release of `commit`. The word is looked at once.
             let word = self.words.at(self.position).load(order(Pair::PublishConsume, Ordering::Acquire));
+            self.words.prefetch_behind(self.position);
             if word == 0 {
                 return Ok(None);
             }

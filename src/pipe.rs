@@ -16,7 +16,7 @@ use crate::region::{OutOfRegion, Region};
 use crate::ring::{self, Kind, Reader, WriteError, Writer};
 use crate::role::{Held, Role};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence};
-use crate::wake::{self, Bell, Next, Own, Peer, Sleep, Spin};
+use crate::wake::{self, Bell, Next, Own, Peer, Sleep, Spin, Wish};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -98,6 +98,10 @@ pub(crate) struct SendMode {
     pub(crate) routed: bool,
 }
 
+/// How often one that is awake looks for room before it asks to be rung, and rings whoever sleeps over there: where nobody
+/// reads, a reply that was sent quietly must wake a reader.
+const LOOKS_FOR_ROOM: u32 = if cfg!(loom) { 1 } else { 256 };
+
 /// Bytes that are reserved for a large message when it begins; more as it arrives.
 const RESERVE: usize = 1 << 20;
 
@@ -167,7 +171,7 @@ impl std::fmt::Display for Violation {
 
 struct Queued {
     bytes: Vec<u8>,
-    routed: bool,
+    mode: SendMode,
     /// Bytes that are in the ring already; 0 before the first chunk.
     sent: usize,
 }
@@ -186,6 +190,8 @@ pub(crate) struct Tx {
     spare: Vec<u8>,
     /// We said that we want room, looked once more, and found none.
     wanting: bool,
+    /// How often we have looked again since.
+    looks: u32,
     sent: Sent,
 }
 
@@ -336,6 +342,7 @@ impl Pipe {
                 chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
                 spare: Vec::new(),
                 wanting: false,
+                looks: 0,
                 sent: Sent::default(),
             })),
             queued: AtomicUsize::new(0),
@@ -431,7 +438,7 @@ impl Pipe {
 
     #[cold]
     fn send_queued(&self, tx: &mut Tx, message: &mut Vec<u8>, mode: SendMode) -> Result<(), SendError> {
-        self.drain(tx).map_err(SendError::Corrupt)?;
+        self.drain(tx, Wish::Ring).map_err(SendError::Corrupt)?;
         if mode.beyond_limit {
             self.budget.force(message.len());
         } else {
@@ -442,13 +449,19 @@ impl Pipe {
         tx.queued += message.len();
         tx.routed += if mode.routed { message.len() } else { 0 };
         let bytes = std::mem::replace(message, std::mem::take(&mut tx.spare));
-        tx.queue.push_back(Queued { bytes, routed: mode.routed, sent: 0 });
+        tx.queue.push_back(Queued { bytes, mode, sent: 0 });
         self.show_queued(tx);
-        self.drain(tx).map(|_| ()).map_err(SendError::Corrupt)
+        self.drain(tx, Wish::Ring).map(|_| ()).map_err(SendError::Corrupt)
     }
 
     /// Moves what waits into the ring as far as there is room, and rings. Returns whether anything moved.
-    fn drain(&self, tx: &mut Tx) -> Result<bool, ring::Corrupt> {
+    ///
+    /// Where there is no room: who comes back soon (`Wish::Look`) is not rung for it, and rings nobody who sleeps beside a
+    /// caller that reads; but not without end.
+    fn drain(&self, tx: &mut Tx, mut wish: Wish) -> Result<bool, ring::Corrupt> {
+        if wish == Wish::Look && tx.looks >= LOOKS_FOR_ROOM {
+            wish = Wish::Ring;
+        }
         let mut moved = false;
         let mut asked = false;
         while let Some(front) = tx.queue.front_mut() {
@@ -470,8 +483,10 @@ impl Pipe {
                     });
                     front.sent += part;
                     tx.queued -= part;
-                    tx.routed -= if front.routed { part } else { 0 };
+                    tx.routed -= if front.mode.routed { part } else { 0 };
+                    tx.looks = 0;
                     self.budget.give_back(part);
+                    let quiet = front.mode.quiet;
                     if part == left
                         && let Some(Queued { mut bytes, .. }) = tx.queue.pop_front()
                         && is_worth_keeping(&bytes)
@@ -481,20 +496,23 @@ impl Pipe {
                     }
                     moved = true;
                     // A large message is read while it is written: ring for its first chunk, not for its last.
-                    if let Some(ring) = self.peer.after_publish(false) {
+                    if let Some(ring) = self.peer.after_publish(quiet) {
                         self.peer.ring(ring);
                     }
                 }
                 Err(WriteError::Corrupt(corrupt)) => return Err(corrupt),
                 // Said already, and the peer has not taken it: its ring will come.
-                Err(WriteError::Full | WriteError::TooLarge) if tx.wanting && self.peer.is_wanting() => {
+                Err(WriteError::Full | WriteError::TooLarge) if tx.wanting && self.peer.is_wanting(wish) => {
+                    tx.looks += 1;
                     self.show_queued(tx);
                     return Ok(moved);
                 }
                 Err(WriteError::Full | WriteError::TooLarge) if asked => {
                     tx.wanting = true;
                     // Who sleeps over there has not been rung for quiet replies: now it must read.
-                    if let Some(ring) = self.peer.take() {
+                    if wish == Wish::Ring
+                        && let Some(ring) = self.peer.take()
+                    {
                         self.peer.ring(ring);
                     }
                     self.show_queued(tx);
@@ -503,7 +521,7 @@ impl Pipe {
                 Err(WriteError::Full | WriteError::TooLarge) => {
                     // Visible before the fence in `want_room`, so that a dispatcher that is about to sleep sees it.
                     self.show_queued(tx);
-                    self.peer.want_room();
+                    self.peer.want_room(wish);
                     tx.wanting = false;
                     asked = true;
                     continue;
@@ -512,6 +530,7 @@ impl Pipe {
             asked = false;
         }
         tx.wanting = false;
+        tx.looks = 0;
         self.peer.has_room();
         self.show_queued(tx);
         Ok(moved)
@@ -544,13 +563,18 @@ impl Pipe {
         self.queued.store(queued, Ordering::Relaxed);
     }
 
-    /// Drains the queue if anything waits. Returns whether anything moved.
+    /// Drains the queue if anything waits; for who is awake and comes back soon. Returns whether anything moved.
     #[inline]
     pub(crate) fn drain_queue(&self) -> Result<bool, Violation> {
+        self.drain_queue_and(Wish::Look)
+    }
+
+    #[inline]
+    fn drain_queue_and(&self, wish: Wish) -> Result<bool, Violation> {
         if self.queued() == 0 {
             return Ok(false);
         }
-        let moved = self.drain(&mut self.tx.lock()).map_err(Violation::Ring)?;
+        let moved = self.drain(&mut self.tx.lock(), wish).map_err(Violation::Ring)?;
         if moved {
             self.tell_drained();
         }
@@ -685,7 +709,7 @@ impl Pipe {
     /// what waits, a peer that wants room.
     fn look_again(&self, rx: &mut Rx, may_read: bool) -> Result<bool, Violation> {
         self.room_was_made(rx, true);
-        Ok((may_read && rx.reader.has_more()) || self.drain_queue()?)
+        Ok((may_read && rx.reader.has_more()) || self.drain_queue_and(Wish::Ring)?)
     }
 
     /// Gives the role back: to a waiting caller if there is one, else to the sleeping dispatcher, whose announcement is
@@ -707,6 +731,8 @@ impl Pipe {
             // A violation is found again by whoever reads next.
             look = self.look_again(&mut rx, true).unwrap_or(true);
         }
+        // What waits for room is now the dispatcher's: it must be rung for it. A violation is found again by whoever drains.
+        let _moved = self.drain_queue_and(Wish::Ring);
         let wanted_since = rx.release();
         let is_handed_on = wanted || wanted_since;
         if is_handed_on {
@@ -765,7 +791,8 @@ impl Pipe {
     /// must, and then it has to look again.
     pub(crate) fn dispatcher_may_sleep(&self, may_read: bool) -> Result<bool, Violation> {
         let Some(mut rx) = self.rx.take_or_want() else {
-            return Ok(true);
+            // The holder may sleep, with a wish for room that we have softened while we were awake.
+            return Ok(!self.drain_queue_and(Wish::Ring)?);
         };
         rx.reader.publish_and_look();
         self.own.announce(self.announcement());

@@ -386,6 +386,8 @@ mod storage {
             &self.0[position as usize & (self.len() - 1)].word
         }
 
+        pub(crate) fn prefetch_behind(&self, _position: u64) {}
+
         fn cell(&self, position: u64) -> &UnsafeCell<()> {
             &self.0[position as usize & (self.len() - 1)].copied
         }

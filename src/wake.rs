@@ -255,17 +255,18 @@ impl Peer {
         crate::sync::futex::wake_one(word);
     }
 
-    /// Says that we found no room. The second look at the ring that must follow is behind the fence in here.
-    pub(crate) fn want_room(&self) {
+    /// Says that we found no room, and whether we are to be rung when there is some. The second look at the ring that must
+    /// follow is behind the fence in here.
+    pub(crate) fn want_room(&self, wish: Wish) {
         // A swap, as in `Own::announce`.
-        self.wants_room.swap(1, Ordering::Release);
+        self.wants_room.swap(wish as u32, Ordering::Release);
         // [want/release] pairs with the fence in `room_was_made` and in `Own::announce`.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether our wish for room still stands.
-    pub(crate) fn is_wanting(&self) -> bool {
-        self.wants_room.load(Ordering::Relaxed) != 0
+    /// Whether this wish for room of ours still stands.
+    pub(crate) fn is_wanting(&self, wish: Wish) -> bool {
+        self.wants_room.load(Ordering::Relaxed) == wish as u32
     }
 
     /// Room was found after all.
@@ -283,12 +284,23 @@ impl Peer {
             // [want/release] pairs with the fence in `want_room`.
             fence(Ordering::SeqCst);
         }
-        if own.peer_wants_room.load(Ordering::Relaxed) == 0 {
+        // One that looks for itself is left alone, and its wish with it.
+        if [0, Wish::Look as u32].contains(&own.peer_wants_room.load(Ordering::Relaxed)) {
             return None;
         }
         own.peer_wants_room.swap(0, Ordering::AcqRel);
         self.take()
     }
+}
+
+/// What a writer that found no room says in its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Wish {
+    /// It goes to sleep, or on: whoever of its side sleeps is to be rung.
+    Ring = 1,
+    /// It is awake and looks again by itself.
+    Look = 2,
 }
 
 /// How a thread waits before it sleeps.

@@ -11,6 +11,7 @@
 //! | two callers leave, a message behind their replies | 1 | |
 //! | the peer dies while callers lead, sleep, follow | 3, 2 | |
 //! | no room, drained by the dispatcher, by a caller, on both sides | 2 | yes |
+//! | no room, drained by a caller that sleeps beside a dispatcher that has drained | 1 | |
 //! | a future begins to wait while its quiet reply is published, a caller leaves | 3, 2 | yes |
 //! | a bell is rung while its owner goes to sleep | none | |
 
@@ -471,6 +472,43 @@ fn a_waiting_caller_drains_what_it_has_sent() {
         renderer.send(FOREIGN, 6 * RECORD, LOUD);
         assert_eq!(renderer.wait(0), Waited::Done);
         serving.join().unwrap();
+    });
+}
+
+/// The dispatcher drains as in its turn, and goes to sleep while the caller, who leads, sleeps for room too.
+#[test]
+fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
+    model("no room, drained by the caller beside a dispatcher", Some(1), || {
+        let (main, renderer) = link(16);
+        renderer.announce_dispatcher();
+        let serving = {
+            let main = main.clone();
+            thread::spawn(move || {
+                main.dispatch_until(FOREIGN);
+                main.send(0, 1, QUIET);
+            })
+        };
+        renderer.send(FOREIGN, 4 * RECORD, LOUD);
+        let turning = {
+            let renderer = renderer.clone();
+            thread::spawn(move || {
+                loop {
+                    renderer.bell.clear();
+                    if renderer.stopping.load(Ordering::Acquire) {
+                        return;
+                    }
+                    let (word, expected) = renderer.pipe.dispatcher_word();
+                    renderer.pipe.drain_queue().expect("an honest peer");
+                    if renderer.pipe.dispatcher_may_sleep(true) == Ok(true) && renderer.bell.prepare() {
+                        renderer.pipe.sleep.on(word, expected, &renderer.bell, None);
+                    }
+                }
+            })
+        };
+        assert_eq!(renderer.wait(0), Waited::Done);
+        serving.join().unwrap();
+        renderer.stop();
+        turning.join().unwrap();
     });
 }
 

@@ -242,11 +242,11 @@ fn room_that_was_made_is_told_once_and_only_to_who_wants_it() {
         assert_eq!(peer.room_was_made(&own, fenced), None, "it wants room and is awake");
         assert_eq!(own.peer_wants_room.load(Ordering::Relaxed), 0);
     }
-    assert!(!peer.is_wanting());
-    peer.want_room();
-    assert!(peer.is_wanting());
+    assert!(!peer.is_wanting(Wish::Ring));
+    peer.want_room(Wish::Ring);
+    assert!(peer.is_wanting(Wish::Ring) && !peer.is_wanting(Wish::Look));
     peer.has_room();
-    assert!(!peer.is_wanting());
+    assert!(!peer.is_wanting(Wish::Ring));
 }
 
 #[test]

@@ -277,6 +277,8 @@ impl Engine {
     /// Starts the two threads.
     pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
         let measure = Arc::new(wake::Measure::new());
+        // On one core nobody spins, so nothing is measured, by either of them: the second would wait for the first in vain.
+        let measures = self.wake_cost.load(Ordering::Relaxed) != 0;
         let mut threads = self.threads.lock();
         let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
             sys::spawn_thread(name, run).map_err(|error| Error::system(format!("cannot start thread {name}"), error))
@@ -286,7 +288,9 @@ impl Engine {
             "ringmain-watch",
             Box::new(move || {
                 let ending = Ending(&engine);
-                other.second();
+                if measures {
+                    other.second();
+                }
                 engine.watch.run(&engine);
                 engine.forget_links();
                 drop(ending);
@@ -301,9 +305,7 @@ impl Engine {
             Box::new(move || {
                 let ending = Ending(&engine);
                 let _ = engine.dispatcher.set(std::thread::current().id());
-                if engine.wake_cost.load(Ordering::Relaxed) != 0
-                    && let Some(cost) = measure.first()
-                {
+                if measures && let Some(cost) = measure.first() {
                     engine.wake_cost.store(cost, Ordering::Relaxed);
                 }
                 dispatcher::run(&engine);

@@ -217,7 +217,8 @@ fn a_call_of_main_to_a_frame_that_is_closed_fails_at_once_and_its_handler_is_can
     let call = web_contents.frame(panel.frame_id()).unwrap().invoke::<()>("never", (), PATIENCE);
     let event = next(&starts, "the call");
     panel.close(PATIENCE).unwrap();
-    assert!(event.is_cancelled());
+    // At once, unless it is only just starting: then by main, which learns of the end too.
+    until("the handler is cancelled", || event.is_cancelled());
     assert_eq!(call.wait().unwrap_err().kind(), ErrorKind::Disconnected);
     assert_eq!(web_contents.stats().pending_calls, 0);
 }

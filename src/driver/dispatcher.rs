@@ -1,8 +1,8 @@
 //! The dispatcher's loop.
 
 use super::call::{self, Outcome};
-use super::receiver;
-use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record};
+use super::receiver::{self, Receiver};
+use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake};
 use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::Error;
 use crate::link::EXIT_GRACE;
@@ -193,19 +193,21 @@ impl Dispatcher<'_> {
         if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.take()) {
             let _ = poller.remove(&*doorbell); // it was never added if the link never opened
         }
-        let mut wakers = link.fail_calls();
-        let running: Vec<_> = link.requests.lock().cancel_all().iter().filter_map(std::sync::Weak::upgrade).collect();
-        wakers.extend(running.iter().filter_map(|request| request.cancel()));
-        for waker in wakers {
-            contain("a waker", || waker.wake(), self.engine);
-        }
-        drop(running);
+        self.fail_calls(link);
         link.discard();
         link.end_receivers();
         self.engine.links.lock().remove(&link.id);
         if let Some(reason) = link.gone_reason() {
             self.engine.run_gone_hooks(link, reason);
         }
+    }
+
+    /// Fails our calls on a link and cancels the peer's.
+    fn fail_calls(&self, link: &Link) {
+        let mut wakers = link.fail_calls();
+        let running: Vec<_> = link.requests.lock().cancel_all().iter().filter_map(std::sync::Weak::upgrade).collect();
+        wakers.extend(running.iter().filter_map(|request| request.cancel()));
+        wake(wakers, self.engine);
     }
 
     fn run_deadlines(&mut self) -> bool {
@@ -242,10 +244,7 @@ impl Dispatcher<'_> {
     }
 
     fn expire(&mut self, link: &Arc<Link>, call: u64) {
-        let waker = link.expire(call);
-        if let Some(waker) = waker {
-            contain("a waker", || waker.wake(), self.engine);
-        }
+        wake(link.expire(call), self.engine);
     }
 
     // ---- waiting ------------------------------------------------------------------------------------------------
@@ -536,9 +535,7 @@ impl Dispatcher<'_> {
         if moved && let Some(entry) = self.links.get_mut(&link.id) {
             entry.rings = 0;
         }
-        for waker in self.wakers.drain(..) {
-            contain("a waker", || waker.wake(), self.engine);
-        }
+        wake(self.wakers.drain(..), self.engine);
         if let Some(violation) = violation {
             link.violation(violation);
         }
@@ -568,13 +565,14 @@ impl Dispatcher<'_> {
             Ok(parts) => parts,
             Err(violation) => return link.violation(violation),
         };
+        let action = action(&envelope);
         if self.engine.is_main()
             && let Err(violation) = link.check_frame(envelope.frame)
-            && !matches!(action(&envelope), Action::OpenFrame { .. })
+            && !matches!(action, Action::OpenFrame { .. })
         {
             return link.violation(violation);
         }
-        match action(&envelope) {
+        match action {
             Action::Emit => self.emit(link, &envelope, payload, None),
             Action::EmitSync { call } => {
                 if let Some(request) = self.request(link, &envelope, call) {
@@ -589,15 +587,11 @@ impl Dispatcher<'_> {
                 }
             }
             Action::Complete { call } => {
-                if let Some(waker) = link.complete(call, Outcome::Reply(message.to_vec())) {
-                    contain("a waker", || waker.wake(), self.engine);
-                }
+                wake(link.complete(call, Outcome::Reply(message.to_vec())), self.engine);
             }
             Action::Cancel { call } => {
                 let request = link.requests.lock().cancel(call).and_then(|request| request.upgrade());
-                if let Some(waker) = request.as_ref().and_then(|request| request.cancel()) {
-                    contain("a waker", || waker.wake(), self.engine);
-                }
+                wake(request.as_ref().and_then(|request| request.cancel()), self.engine);
             }
             Action::Close => link.feed(|machine, now| machine.peer_close(now)),
             Action::Forward { renderer, frame } => {
@@ -645,13 +639,13 @@ impl Dispatcher<'_> {
             let scoped = link.scoped(envelope.frame);
             receiver::emit(&scoped.targets(&self.engine.receiver, channel, request.is_some()), &delivery)
         } else {
-            let other = if envelope.frame == MAIN_FRAME { None } else { link.frame_receiver_if_open(envelope.frame) };
-            let frame = if envelope.frame == MAIN_FRAME { Some(&self.engine.receiver) } else { other.as_ref() };
-            if frame.is_none() {
-                // Closed, and main did not know it yet when it sent this.
-                link.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
-            }
-            receiver::emit(&[frame.map(|frame| (frame, channel))], &delivery)
+            self.at_frame(link, envelope.frame, |frame| {
+                if frame.is_none() {
+                    // Closed, and main did not know it yet when it sent this.
+                    link.counters.undeliverable.fetch_add(1, Ordering::Relaxed);
+                }
+                receiver::emit(&[frame.map(|frame| (frame, channel))], &delivery)
+            })
         };
         match emitted {
             Ok(true) => {}
@@ -661,6 +655,14 @@ impl Dispatcher<'_> {
                 }
             }
             Err(violation) => link.violation(violation),
+        }
+    }
+
+    /// What `then` makes of the receiver of a renderer's frame, on that renderer's end: none if the frame is closed.
+    fn at_frame<T>(&self, link: &Link, frame: u32, then: impl FnOnce(Option<&Arc<Receiver>>) -> T) -> T {
+        match frame {
+            MAIN_FRAME => then(Some(&self.engine.receiver)),
+            frame => then(link.frame_receiver_if_open(frame).as_ref()),
         }
     }
 
@@ -686,10 +688,7 @@ impl Dispatcher<'_> {
                 .find_map(|receiver| receiver.handler(channel))
                 .or_else(|| self.engine.receiver.handler(channel))
         } else {
-            match envelope.frame {
-                MAIN_FRAME => self.engine.receiver.handler(channel),
-                frame => link.frame_receiver_if_open(frame).and_then(|receiver| receiver.handler(channel)),
-            }
+            self.at_frame(link, envelope.frame, |frame| frame.and_then(|receiver| receiver.handler(channel)))
         };
         let Some(handler) = handler else {
             let text = format!("No handler registered for '{channel}'");
@@ -736,13 +735,7 @@ impl Dispatcher<'_> {
         }
         for link in links {
             link.end_receivers();
-            let running = link.requests.lock().cancel_all();
-            let running: Vec<_> = running.iter().filter_map(std::sync::Weak::upgrade).collect();
-            let mut wakers = link.fail_calls();
-            wakers.extend(running.iter().filter_map(|request| request.cancel()));
-            for waker in wakers {
-                contain("a waker", || waker.wake(), engine);
-            }
+            self.fail_calls(&link);
         }
         engine.run_tasks();
         engine.drop_tasks();

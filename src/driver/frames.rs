@@ -3,7 +3,7 @@
 use super::call::{Outcome, Request};
 use super::link::{BEYOND_LIMIT, envelope};
 use super::receiver::{Receiver, Target};
-use super::{Link, contain};
+use super::{Link, wake};
 use crate::dispatch::{MAIN_FRAME, MAX_FRAMES, NoFrame};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, Ordering};
@@ -168,9 +168,7 @@ impl Link {
             wakers.extend(call.finish(Outcome::Failed(frame_closed(frame))));
         }
         wakers.extend(requests.iter().filter_map(|request| request.upgrade()?.cancel()));
-        for waker in wakers {
-            contain("a waker", || waker.wake(), &self.engine);
-        }
+        wake(wakers, &self.engine);
     }
 
     fn send_bare(&self, envelope: &Envelope<'_>, beyond_limit: bool) -> Result<()> {

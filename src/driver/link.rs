@@ -1082,9 +1082,7 @@ impl Waiter for LinkWaiter<'_> {
     }
 
     fn settle(&mut self) {
-        for waker in self.wakers.drain(..) {
-            super::contain("a waker", || waker.wake(), &self.link.engine);
-        }
+        super::wake(self.wakers.drain(..), &self.link.engine);
     }
 }
 

@@ -42,6 +42,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::task::Waker;
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -205,6 +206,13 @@ pub(crate) fn contain<T>(what: &str, run: impl FnOnce() -> T, engine: &Engine) -
             engine.report(None, None, Error::new(ErrorKind::HandlerPanicked, format!("{what} panicked: {text}")));
             None
         }
+    }
+}
+
+/// Wakes who waits, with nothing held: a waker is the program's code.
+pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>, engine: &Engine) {
+    for waker in wakers {
+        contain("a waker", || waker.wake(), engine);
     }
 }
 

@@ -338,9 +338,12 @@ fn resident() -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * rustix::param::page_size()
 }
 
+/// Regions that this process has mapped. Shared ones only: the program's own file is mapped too, and may lie in a folder
+/// of the same name.
 fn mappings() -> usize {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    maps.lines().filter(|line| line.contains("ringmain")).count()
+    let is_shared = |line: &str| line.split(' ').nth(1).is_some_and(|mode| mode.ends_with('s'));
+    maps.lines().filter(|line| is_shared(line) && line.contains("ringmain")).count()
 }
 
 fn main_and_renderer(number: usize) {
@@ -355,6 +358,7 @@ fn main_and_renderer(number: usize) {
         event.reply("kept", ("x".repeat(200_000),)).unwrap();
     });
     let ipc_renderer = ipc_main.attach().unwrap();
+    assert_ne!(mappings(), 0);
     let (tell, told) = channel();
     let of_listener = ipc_renderer.clone();
     ipc_renderer.on("kept", move |_event, (text,): (String,)| tell.send((of_listener.id(), text.len())));

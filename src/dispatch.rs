@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use crate::wire::{Envelope, Kind};
-use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::time::Instant;
@@ -58,8 +57,9 @@ pub(crate) fn action(envelope: &Envelope<'_>) -> Action {
 pub(crate) struct Calls<S> {
     next: u64,
     limit: usize,
-    /// By numbers of our own, so the hash needs no secret.
-    open: FxHashMap<u64, S>,
+    /// A call lies at its id modulo the length, a power of two; an id whose place is taken is passed over.
+    places: Vec<Option<(u64, S)>>,
+    len: usize,
     closed: bool,
 }
 
@@ -74,31 +74,64 @@ pub(crate) enum NotBegun {
 
 impl<S> Calls<S> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { next: 1, limit, open: FxHashMap::default(), closed: false }
+        Self { next: 1, limit, places: Vec::new(), len: 0, closed: false }
+    }
+
+    #[inline]
+    fn place(&self, id: u64) -> usize {
+        id as usize & self.places.len().wrapping_sub(1)
     }
 
     /// Begins a call; its id is never used twice on this link.
+    #[inline]
     pub(crate) fn begin(&mut self, slot: S) -> Result<u64, NotBegun> {
         if self.closed {
             return Err(NotBegun::Closed);
         }
-        if self.open.len() >= self.limit {
+        if self.len >= self.limit {
             return Err(NotBegun::TooMany { limit: self.limit });
         }
-        let id = self.next;
-        self.next += 1;
-        self.open.insert(id, slot);
-        Ok(id)
+        if self.len >= self.places.len() / 2 {
+            self.grow();
+        }
+        // Half of the places are free: a free one is near.
+        loop {
+            let id = self.next;
+            self.next += 1;
+            let place = self.place(id);
+            if self.places[place].is_none() {
+                self.places[place] = Some((id, slot));
+                self.len += 1;
+                return Ok(id);
+            }
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let more = (2 * self.places.len()).max(16);
+        let old = std::mem::replace(&mut self.places, std::iter::repeat_with(|| None).take(more).collect());
+        // Two that had places of their own have them in twice as many too.
+        for (id, slot) in old.into_iter().flatten() {
+            let place = self.place(id);
+            self.places[place] = Some((id, slot));
+        }
     }
 
     /// The call is over: answered, given up or not sent after all. `None` if it was already.
+    #[inline]
     pub(crate) fn end(&mut self, id: u64) -> Option<S> {
-        self.open.remove(&id)
+        let place = self.place(id);
+        let (_, slot) = self.places.get_mut(place)?.take_if(|(open, _)| *open == id)?;
+        self.len -= 1;
+        Some(slot)
     }
 
     /// Ends the calls that `is_over` names; their ids, oldest first.
     pub(crate) fn end_where(&mut self, is_over: impl Fn(&S) -> bool) -> Vec<(u64, S)> {
-        let mut over: Vec<_> = self.open.extract_if(|_, slot| is_over(slot)).collect();
+        let places = self.places.iter_mut();
+        let mut over: Vec<_> = places.filter_map(|place| place.take_if(|(_, slot)| is_over(slot))).collect();
+        self.len -= over.len();
         over.sort_unstable_by_key(|(id, _)| *id);
         over
     }
@@ -106,13 +139,13 @@ impl<S> Calls<S> {
     /// No call is answered any more: those that wait, oldest first.
     pub(crate) fn close(&mut self) -> Vec<S> {
         self.closed = true;
-        let mut open: Vec<_> = std::mem::take(&mut self.open).into_iter().collect();
-        open.sort_unstable_by_key(|(id, _)| *id);
-        open.into_iter().map(|(_, slot)| slot).collect()
+        let over = self.end_where(|_| true);
+        self.places = Vec::new();
+        over.into_iter().map(|(_, slot)| slot).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.open.len()
+        self.len
     }
 
     pub(crate) fn set_limit(&mut self, limit: usize) {
@@ -120,7 +153,7 @@ impl<S> Calls<S> {
     }
 
     pub(crate) fn contains(&self, id: u64) -> bool {
-        self.open.contains_key(&id)
+        self.places.get(self.place(id)).is_some_and(|place| place.as_ref().is_some_and(|(open, _)| *open == id))
     }
 }
 

@@ -378,7 +378,7 @@ pub(crate) fn wait<R: DeserializeOwned>(
     call: &Arc<Call>,
     until: Option<Instant>,
 ) -> Result<R> {
-    let waited = if call.is_done() { Waited::Done } else { link.wait_for(call, until) };
+    let (waited, answer) = if call.is_done() { (Waited::Done, None) } else { link.wait_for(id, call, until) };
     match waited {
         Waited::Done => {}
         Waited::TimedOut => {
@@ -402,7 +402,7 @@ pub(crate) fn wait<R: DeserializeOwned>(
             }
         }
     }
-    match call.take() {
+    match answer.or_else(|| call.take()) {
         Some(outcome) => read_reply(link, kind, call.channel(), outcome),
         None => Err(link.disconnected()),
     }

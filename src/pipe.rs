@@ -234,6 +234,9 @@ pub(crate) struct Rx {
     answered: u64,
 }
 
+/// The role, held: the right to read.
+pub(crate) type Lead<'a> = Held<'a, Rx>;
+
 /// What reading one message gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Read {
@@ -274,6 +277,9 @@ pub(crate) trait Waiter {
     fn may_read(&mut self) -> bool;
     /// Runs what `route` left over, with nothing held.
     fn settle(&mut self);
+    /// The thread is about to follow or to sleep: whoever ends what it waits for has to ring `bell`. It looks once more
+    /// whether it is done.
+    fn sleeps(&mut self, bell: &Arc<Bell>);
 }
 
 /// What a pipe is made of.
@@ -927,6 +933,7 @@ impl Pipe {
             // if we were handed the role and somebody else was faster.
             if self.register(bell) {
                 registered = true;
+                waiter.sleeps(bell);
                 continue;
             }
             let mut spinning = spin.begin();
@@ -1060,6 +1067,7 @@ impl Pipe {
             // role back before we took it may have handed it to us.
             self.register(bell);
             *registered = true;
+            waiter.sleeps(bell);
             bell.clear();
             let expected = self.own.caller.load(Ordering::Acquire);
             rx.reader.publish_and_look();

@@ -209,11 +209,18 @@ mod storage {
             let first = position as usize & self.mask;
             assert!(bytes.len().div_ceil(WORD) <= self.len() - first, "a record never wraps");
             let whole = bytes.len() / WORD;
-            let rest = &bytes[whole * WORD..];
-            if !rest.is_empty() {
-                let mut last = [0; WORD];
-                last[..rest.len()].copy_from_slice(rest);
-                self.at((first + whole) as u64).store(u64::from_ne_bytes(last), Ordering::Relaxed);
+            let rest = bytes.len() % WORD;
+            if rest != 0 {
+                let word = match bytes.last_chunk() {
+                    // The last eight bytes, of which those before the rest are shifted out.
+                    Some(last) => u64::from_le_bytes(*last) >> (8 * (WORD - rest)),
+                    None => {
+                        let mut last = [0; WORD];
+                        last[..rest].copy_from_slice(bytes);
+                        u64::from_le_bytes(last)
+                    }
+                };
+                self.at((first + whole) as u64).store(word.to_le(), Ordering::Relaxed);
             }
             let mut front = &bytes[..whole * WORD];
             if bytes.len() > BLOCK_COPY_FROM && HAS_BLOCK_COPY {

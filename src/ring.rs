@@ -255,10 +255,13 @@ impl Reader {
     pub(crate) fn append_to(&self, record: Record, at: usize, to: &mut Vec<u8>) {
         let bytes = record.len.saturating_sub(at);
         to.reserve(bytes);
-        let spare = &mut to.spare_capacity_mut()[..bytes];
+        let spare = to.spare_capacity_mut();
+        // Whole words where there is room for them: what fills up the last one lies behind the length.
+        let words = bytes.next_multiple_of(WORD);
+        let spare = if spare.len() >= words { &mut spare[..words] } else { &mut spare[..bytes] };
         self.words.read(self.position + 1 + (at / WORD) as u64, spare);
         let len = to.len() + bytes;
-        // SAFETY: `reserve` made the capacity, `read` has written each of the `bytes` bytes behind the old length.
+        // SAFETY: `reserve` made the capacity, `read` has written at least `bytes` bytes behind the old length.
         #[allow(unsafe_code)]
         unsafe {
             to.set_len(len);

@@ -63,7 +63,8 @@ pub(crate) fn stats(link: &Link) -> Stats {
         late_replies: of(&counters.late_replies),
         undeliverable: of(&counters.undeliverable),
         pending_calls: link.pending_calls() as u64,
-        open_requests: link.open_requests.load(Ordering::Relaxed) as u64,
+        open_requests: link.open_requests.load(Ordering::Relaxed) as u64
+            + u64::from(link.handles_request.load(Ordering::Relaxed)),
     }
 }
 

@@ -13,9 +13,25 @@ use std::task::Waker;
 /// How a call ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The reply as it was read, its header included.
-    Reply(Vec<u8>),
+    Reply(Reply),
     Failed(Error),
+}
+
+/// A reply as it was read, its header taken apart.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    message: Vec<u8>,
+    /// Where the payload begins.
+    at: usize,
+    is_error: bool,
+}
+
+impl Reply {
+    /// Takes the content of `message`, whose payload are its last `payload` bytes.
+    pub(crate) fn take(message: &mut Vec<u8>, payload: usize, kind: Kind) -> Self {
+        let message = std::mem::take(message);
+        Self { at: message.len() - payload, message, is_error: kind == Kind::ReplyError }
+    }
 }
 
 #[derive(Default)]
@@ -77,7 +93,7 @@ impl Call {
         self.done.load(Ordering::Acquire)
     }
 
-    /// The bell of the thread that waits.
+    /// The bell of the thread that waits and will not read the answer itself.
     pub(crate) fn rung_by(&self, bell: &Arc<Bell>) {
         self.state.lock().bell = Some(bell.clone());
     }
@@ -172,16 +188,22 @@ pub(crate) fn read_reply<R: DeserializeOwned>(
     channel: &str,
     outcome: Outcome,
 ) -> Result<R> {
-    let message = match outcome {
-        Outcome::Reply(message) => message,
+    let Reply { message, at, is_error } = match outcome {
+        Outcome::Reply(reply) => reply,
         Outcome::Failed(error) => return Err(error),
     };
-    let result = read_message(link, kind, channel, &message);
+    let result = read_payload(link, kind, channel, &message[at..], is_error);
     super::link::recycle(message);
     result
 }
 
-fn read_message<R: DeserializeOwned>(link: &Arc<Link>, kind: Kind, channel: &str, message: &[u8]) -> Result<R> {
+fn read_payload<R: DeserializeOwned>(
+    link: &Arc<Link>,
+    kind: Kind,
+    channel: &str,
+    payload: &[u8],
+    is_error: bool,
+) -> Result<R> {
     let limits = &link.engine.wire_limits;
     let violated = |violation: wire::Violation| {
         let text =
@@ -189,8 +211,7 @@ fn read_message<R: DeserializeOwned>(link: &Arc<Link>, kind: Kind, channel: &str
         link.violation(violation);
         Error::new(ErrorKind::Protocol, text)
     };
-    let (envelope, payload) = wire::split(message, limits, link.engine.end()).map_err(violated)?;
-    if envelope.kind == Kind::ReplyError {
+    if is_error {
         let record = ErrorRecord::decode(payload, limits).map_err(violated)?;
         return Err(failed(kind, channel, record));
     }
@@ -219,6 +240,8 @@ pub(crate) struct Request {
     cancelled: AtomicBool,
     /// It runs as a task and is to be found by a cancellation.
     is_task: AtomicBool,
+    /// It was not answered when its handler or listeners returned.
+    lives_on: AtomicBool,
     /// It has ended, and waits to serve again.
     is_spare: bool,
     /// Wakes the async handler, so that it sees its cancellation.
@@ -228,7 +251,7 @@ pub(crate) struct Request {
 impl Request {
     /// A request; in the memory of one that has [ended](Self::end), if there is one.
     pub(crate) fn new(spare: Option<Arc<Self>>, link: &Arc<Link>, id: u64, frame: u32, quiet: bool) -> Arc<Self> {
-        link.open_requests.fetch_add(1, Ordering::Relaxed);
+        link.handles_request.store(true, Ordering::Relaxed);
         if let Some(mut spare) = spare
             && let Some(request) = Arc::get_mut(&mut spare)
         {
@@ -239,6 +262,7 @@ impl Request {
             *request.answered.get_mut() = false;
             *request.cancelled.get_mut() = false;
             *request.is_task.get_mut() = false;
+            *request.lives_on.get_mut() = false;
             return spare;
         }
         Arc::new(Self {
@@ -249,21 +273,30 @@ impl Request {
             answered: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             is_task: AtomicBool::new(false),
+            lives_on: AtomicBool::new(false),
             task: Mutex::new(None),
             is_spare: false,
         })
     }
 
-    /// Ends a request that nobody else holds; its memory then serves the next one.
+    /// Ends a request that nobody else holds; its memory then serves the next one. Any other is counted as open.
     pub(crate) fn end(mut request: Arc<Self>) -> Option<Arc<Self>> {
-        let last = Arc::get_mut(&mut request)?;
+        request.link.handles_request.store(false, Ordering::Relaxed);
+        let Some(last) = Arc::get_mut(&mut request) else {
+            // Before our own hold ends: whoever has the last one sees it.
+            request.lives_on.store(true, Ordering::Relaxed);
+            request.link.open_requests.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
         last.conclude();
         last.is_spare = true;
         Some(request)
     }
 
     fn conclude(&mut self) {
-        self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
+        if *self.lives_on.get_mut() {
+            self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
+        }
         if *self.is_task.get_mut() {
             self.link.requests.lock().ended(self.id);
         }

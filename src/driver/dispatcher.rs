@@ -1,15 +1,15 @@
 //! The dispatcher's loop.
 
-use super::call::{self, Outcome};
+use super::call::{self, Outcome, Reply};
 use super::receiver::{self, Receiver};
 use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake};
 use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::Error;
 use crate::link::EXIT_GRACE;
-use crate::pipe::{BUDGET_RETRY, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
+use crate::pipe::{BUDGET_RETRY, Lead, Pipe, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
 use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
-use crate::wake::Next;
+use crate::wake::{LOOKS, Next};
 use crate::wire::{self, Envelope};
 use rustc_hash::FxHashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +28,7 @@ const BUDGET_TIME: Duration = Duration::from_micros(200);
 /// How often the quiet links are looked at while others talk.
 const QUIET_LOOK: Duration = Duration::from_micros(50);
 /// Rounds that the role of a single link is held while spinning.
-const HOLD_ROUNDS: u32 = 64;
+const HOLD_ROUNDS: u64 = 64;
 /// Messages read ahead of the one that is dispatched, so that a cancellation behind it is seen.
 const READ_AHEAD: usize = 32;
 
@@ -47,6 +47,15 @@ struct Entry {
     rings: u32,
     /// `messages_received` and `messages_sent` at the last ring.
     messages: [u64; 2],
+}
+
+/// What became of a moment's spinning.
+enum Spun {
+    Nothing,
+    /// Something was read, and dispatched.
+    Read,
+    /// A waiting caller has the role or wants it and reads for us: spinning beside it would only take its core away.
+    NotOurs,
 }
 
 struct Dispatcher<'a> {
@@ -101,8 +110,15 @@ impl Dispatcher<'_> {
                 continue;
             }
             match spinning.round() {
-                Next::Again if self.spin() => {}
-                Next::Again => self.sleep(),
+                Next::Again => match self.spin() {
+                    Spun::Nothing => {}
+                    Spun::Read => {
+                        spinning.succeeded();
+                        spinning = self.engine.dispatcher_spin.begin();
+                        self.look_at_quiet();
+                    }
+                    Spun::NotOurs => self.sleep(),
+                },
                 Next::LookAround => self.look_at_quiet(),
                 Next::Sleep => self.sleep(),
             }
@@ -249,25 +265,42 @@ impl Dispatcher<'_> {
 
     // ---- waiting ------------------------------------------------------------------------------------------------
 
-    /// Holds the role of the only talking link for a moment and looks at its next word alone. False: a waiting caller
-    /// has the role or wants it and reads for us, so spinning beside it would only take its core away.
-    fn spin(&mut self) -> bool {
-        let [id] = self.active[..] else { return true };
-        let Some(entry) = self.links.get(&id) else { return true };
-        let Some(pipe) = entry.link.pipe() else { return true };
-        if entry.paused || entry.draining || pipe.queued() > 0 {
-            return true;
+    /// Holds the role of the only talking link for a moment, looks at its next word alone, and reads at once what appears
+    /// there: between a message and its handler nothing else is looked at.
+    fn spin(&mut self) -> Spun {
+        let [id] = self.active[..] else { return Spun::Nothing };
+        let Some(entry) = self.links.get(&id) else { return Spun::Nothing };
+        if entry.paused || entry.draining || entry.link.is_lost() {
+            return Spun::Nothing;
         }
-        let Some(rx) = pipe.try_lead() else { return false };
-        for _ in 0..HOLD_ROUNDS {
-            if rx.has_more() || rx.is_wanted() || self.engine.bell.is_rung() {
+        let link = entry.link.clone();
+        let Some(pipe) = link.pipe() else { return Spun::Nothing };
+        if pipe.queued() > 0 || link.has_inbox() {
+            return Spun::Nothing;
+        }
+        let Some(rx) = pipe.try_lead() else { return Spun::NotOurs };
+        for round in 1..=HOLD_ROUNDS {
+            if rx.has_more() {
+                // Nothing waits in the inbox: whoever led before has left it empty or rung us.
+                if link.has_inbox() {
+                    break;
+                }
+                self.read_led(&link, pipe, rx, false);
+                if let Some(entry) = self.links.get_mut(&id) {
+                    entry.talked = true;
+                }
+                return Spun::Read;
+            }
+            if rx.is_wanted() || self.engine.bell.is_rung() {
                 break;
             }
-            spin_loop();
+            if round % LOOKS == 0 {
+                spin_loop();
+            }
         }
         let is_wanted = rx.is_wanted();
         pipe.step_aside(rx);
-        !is_wanted
+        if is_wanted { Spun::NotOurs } else { Spun::Nothing }
     }
 
     /// Looks, every now and then, at the links that do not talk: they are announced, so their writers ring. Those that
@@ -483,16 +516,21 @@ impl Dispatcher<'_> {
         }
     }
 
-    /// Reads what lies in the ring: a single message is dispatched at once, more go to the inbox first, and all of them
-    /// if `to_inbox` says so. Returns whether there was any.
+    /// Reads what lies in the ring, if the role is free. Returns whether there was any.
     fn read_ahead(&mut self, link: &Arc<Link>, to_inbox: bool) -> bool {
         let Some(pipe) = link.pipe() else { return false };
-        let Some(mut rx) = pipe.try_lead() else { return false };
+        let Some(rx) = pipe.try_lead() else { return false };
         if !to_inbox && link.has_inbox() {
             // A caller led in between: what it read comes first.
             pipe.step_aside(rx);
             return true;
         }
+        self.read_led(link, pipe, rx, to_inbox)
+    }
+
+    /// Reads what lies in the ring: a single message is dispatched at once, more go to the inbox first, and all of them
+    /// if `to_inbox` says so. Returns whether there was any.
+    fn read_led(&mut self, link: &Arc<Link>, pipe: &Pipe, mut rx: Lead<'_>, to_inbox: bool) -> bool {
         let mut buffer = self.buffers.pop().unwrap_or_default();
         let mut read = 0;
         let mut direct = false;
@@ -535,7 +573,9 @@ impl Dispatcher<'_> {
         if moved && let Some(entry) = self.links.get_mut(&link.id) {
             entry.rings = 0;
         }
-        wake(self.wakers.drain(..), self.engine);
+        if !self.wakers.is_empty() {
+            wake(self.wakers.drain(..), self.engine);
+        }
         if let Some(violation) = violation {
             link.violation(violation);
         }
@@ -587,7 +627,8 @@ impl Dispatcher<'_> {
                 }
             }
             Action::Complete { call } => {
-                wake(link.complete(call, Outcome::Reply(message.to_vec())), self.engine);
+                let reply = Reply::take(&mut message.to_vec(), payload.len(), envelope.kind);
+                wake(link.complete(call, Outcome::Reply(reply)), self.engine);
             }
             Action::Cancel { call } => {
                 let request = link.requests.lock().cancel(call).and_then(|request| request.upgrade());
@@ -625,8 +666,9 @@ impl Dispatcher<'_> {
         }
         let request = Request::new(self.spare.take(), link, call, envelope.frame, envelope.caller_awake);
         let limit = self.engine.config.max_pending_calls as usize;
-        if link.open_requests.load(Ordering::Relaxed) > limit {
+        if link.open_requests.load(Ordering::Relaxed) >= limit {
             request.fail(&record(call::TOO_MANY_CALLS, &format!("{limit} calls are being answered already")));
+            self.spare = Request::end(request);
             return None;
         }
         Some(request)

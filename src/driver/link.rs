@@ -1,8 +1,8 @@
 //! One link as its process sees it: the pipe, the calls that wait, what was read for the dispatcher.
 
-use super::call::{Call, Outcome, Request};
+use super::call::{Call, Outcome, Reply, Request};
 use super::receiver::Receiver;
-use super::{Command, Engine};
+use super::{Command, Engine, this_thread};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::{self as machine, GoneReason, Output};
@@ -147,8 +147,10 @@ pub(crate) struct Link {
     pub(crate) requests: Mutex<Requests<Weak<Request>>>,
     /// Whether there is a cancellation of a request that was not looked at: asked for each request.
     has_cancellations: AtomicBool,
-    /// Requests of the peer's that have no answer yet.
+    /// Requests of the peer's that live on though their handler or listeners have returned.
     pub(crate) open_requests: AtomicUsize,
+    /// Whether one is with its handler or listeners now. Written by the dispatcher alone.
+    pub(crate) handles_request: AtomicBool,
     pub(crate) machine: Mutex<machine::Link>,
     pub(crate) socket: Closable<OwnedFd>,
     pub(crate) pidfd: Closable<OwnedFd>,
@@ -196,6 +198,7 @@ impl Link {
             requests: Mutex::new(Requests::new()),
             has_cancellations: AtomicBool::new(false),
             open_requests: AtomicUsize::new(0),
+            handles_request: AtomicBool::new(false),
             machine: Mutex::new(machine),
             socket: Closable::new(socket),
             pidfd: Closable::new(None),
@@ -756,7 +759,7 @@ impl Link {
     /// Refuses a wait on the thread that would have to serve what is waited for.
     pub(crate) fn check_blocking(&self, what: &str) -> Result<()> {
         self.engine.check_fork()?; // the copy has no mapping to wait on
-        let this = std::thread::current().id();
+        let this = this_thread();
         let on_mains_dispatcher = self.engine.is_main() && self.engine.is_dispatcher(this);
         if !on_mains_dispatcher && self.served_by.get() != Some(&this) {
             return Ok(());
@@ -774,7 +777,7 @@ impl Link {
     /// Refuses an await that blocks the thread that has to serve or to read the answer: nobody would wake it.
     pub(crate) fn check_await(&self) -> Result<()> {
         self.check_blocking("await")?;
-        if !self.engine.is_dispatcher(std::thread::current().id()) {
+        if !self.engine.is_dispatcher(this_thread()) {
             return Ok(());
         }
         Err(Error::new(
@@ -935,9 +938,21 @@ impl Link {
 
     /// Takes a message just read, with the role held: replies go to their calls, the rest to the inbox.
     pub(crate) fn route(self: &Arc<Self>, message: &mut Vec<u8>, wakers: &mut Vec<Waker>) -> Routed {
+        self.route_for(None, &mut None, message, wakers)
+    }
+
+    /// As [`route`](Self::route); the reply to the call `own` goes to `answer`, without its slot.
+    #[inline]
+    fn route_for(
+        self: &Arc<Self>,
+        own: Option<u64>,
+        answer: &mut Option<Reply>,
+        message: &mut Vec<u8>,
+        wakers: &mut Vec<Waker>,
+    ) -> Routed {
         self.counters.received(message.len());
-        let action = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
-            Ok((envelope, _)) => dispatch::action(&envelope),
+        let (action, kind, payload) = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
+            Ok((envelope, payload)) => (dispatch::action(&envelope), envelope.kind, payload.len()),
             Err(violation) => {
                 self.violation(violation);
                 return Routed::Moved;
@@ -945,7 +960,16 @@ impl Link {
         };
         match action {
             Action::Complete { call } => {
-                let waker = self.complete(call, Outcome::Reply(std::mem::take(message)));
+                let reply = Reply::take(message, payload, kind);
+                if own == Some(call) {
+                    // Whoever takes the call out of the table has it: nobody else answers it then.
+                    match self.calls.lock().end(call) {
+                        Some(_) => *answer = Some(reply),
+                        None => count(&self.counters.late_replies, 1),
+                    }
+                    return Routed::Moved;
+                }
+                let waker = self.complete(call, Outcome::Reply(reply));
                 let Some(waker) = waker else { return Routed::Moved };
                 wakers.push(waker);
                 Routed::Settle
@@ -1015,21 +1039,25 @@ impl Link {
     // ---- waiting ------------------------------------------------------------------------------------------------
 
     /// Waits until `is_done`; reads the ring for everybody meanwhile.
-    pub(crate) fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
+    fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
+        let mut waiter = LinkWaiter { link: self, waits_for: WaitsFor::Condition(is_done), wakers: Vec::new() };
+        self.wait_with(&mut waiter, until)
+    }
+
+    fn wait_with(self: &Arc<Self>, waiter: &mut LinkWaiter<'_>, until: Option<Instant>) -> Waited {
         if !self.wait_until_open(until) {
             return Waited::TimedOut;
         }
         let Some(pipe) = self.pipe.get() else { return Waited::Gone };
         let bell = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(Bell::new);
         let mut buffer = take_buffer(&READ);
-        let on_dispatcher = self.engine.is_dispatcher(std::thread::current().id());
+        let on_dispatcher = self.engine.is_dispatcher(this_thread());
         // Whoever leads reads on for the dispatcher's sake, also one that has parked because the inbox was full.
         let is_outer = on_dispatcher && !self.dispatcher_waits.swap(true, Ordering::SeqCst);
         if is_outer {
             pipe.ring_callers();
         }
-        let mut waiter = LinkWaiter { link: self, is_done, wakers: Vec::new() };
-        let waited = pipe.wait_until(&mut waiter, &bell, &self.engine.caller_spin, until, &mut buffer);
+        let waited = pipe.wait_until(waiter, &bell, &self.engine.caller_spin, until, &mut buffer);
         waiter.settle();
         if is_outer {
             self.dispatcher_waits.store(false, Ordering::SeqCst);
@@ -1039,13 +1067,21 @@ impl Link {
         waited
     }
 
-    /// Waits for the answer of a call.
-    pub(crate) fn wait_for(self: &Arc<Self>, call: &Arc<Call>, until: Option<Instant>) -> Waited {
-        // A follower is rung through the call; a leader reads the answer itself.
-        let bell = BELL.try_with(Cell::take).ok().flatten().unwrap_or_else(Bell::new);
-        call.rung_by(&bell);
-        let _ = BELL.try_with(|kept| kept.set(Some(bell)));
-        self.wait(&mut || call.is_done(), until)
+    /// Waits for the answer of a call; with it, if this thread has read it itself.
+    pub(crate) fn wait_for(
+        self: &Arc<Self>,
+        id: u64,
+        call: &Arc<Call>,
+        until: Option<Instant>,
+    ) -> (Waited, Option<Outcome>) {
+        let waits_for = WaitsFor::Answer { id, call, answer: None };
+        let mut waiter = LinkWaiter { link: self, waits_for, wakers: Vec::new() };
+        let waited = self.wait_with(&mut waiter, until);
+        let answer = match waiter.waits_for {
+            WaitsFor::Answer { answer, .. } => answer.map(Outcome::Reply),
+            WaitsFor::Condition(_) => None,
+        };
+        (waited, answer)
     }
 }
 
@@ -1058,18 +1094,41 @@ impl Drop for Link {
 
 struct LinkWaiter<'a> {
     link: &'a Arc<Link>,
-    is_done: &'a mut dyn FnMut() -> bool,
+    waits_for: WaitsFor<'a>,
     wakers: Vec<Waker>,
+}
+
+enum WaitsFor<'a> {
+    Condition(&'a mut dyn FnMut() -> bool),
+    Answer {
+        id: u64,
+        call: &'a Arc<Call>,
+        /// Read by the waiting thread itself; others put it into the call's slot.
+        answer: Option<Reply>,
+    },
 }
 
 impl Waiter for LinkWaiter<'_> {
     fn is_done(&mut self) -> bool {
         self.link.resume_if_low();
-        (self.is_done)()
+        match &mut self.waits_for {
+            WaitsFor::Condition(is_done) => is_done(),
+            WaitsFor::Answer { call, answer, .. } => answer.is_some() || call.is_done(),
+        }
+    }
+
+    fn sleeps(&mut self, bell: &Arc<Bell>) {
+        // A leader reads the answer itself, but may sleep while another thread ends the call.
+        if let WaitsFor::Answer { call, .. } = &self.waits_for {
+            call.rung_by(bell);
+        }
     }
 
     fn route(&mut self, message: &mut Vec<u8>) -> Routed {
-        let routed = self.link.route(message, &mut self.wakers);
+        let routed = match &mut self.waits_for {
+            WaitsFor::Answer { id, answer, .. } => self.link.route_for(Some(*id), answer, message, &mut self.wakers),
+            WaitsFor::Condition(_) => self.link.route(message, &mut self.wakers),
+        };
         if self.link.has_inbox() {
             // Needs no role, so it may be told at once; no system call if it is awake.
             self.link.engine.ring();
@@ -1082,7 +1141,9 @@ impl Waiter for LinkWaiter<'_> {
     }
 
     fn settle(&mut self) {
-        super::wake(self.wakers.drain(..), &self.link.engine);
+        if !self.wakers.is_empty() {
+            super::wake(self.wakers.drain(..), &self.link.engine);
+        }
     }
 }
 

@@ -38,6 +38,7 @@ use crate::wake::{self, Bell, Sleep, Spin};
 use crate::wire;
 use parking_lot::{Condvar, MutexGuard};
 use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -214,6 +215,21 @@ pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>, engine: &Engine) {
     for waker in wakers {
         contain("a waker", || waker.wake(), engine);
     }
+}
+
+thread_local! {
+    static THREAD: Cell<Option<ThreadId>> = const { Cell::new(None) };
+}
+
+/// The id of the calling thread: `std::thread::current` counts a reference up and down for it, and every call asks.
+#[inline]
+pub(crate) fn this_thread() -> ThreadId {
+    let known = THREAD.try_with(Cell::get).ok().flatten();
+    known.unwrap_or_else(|| {
+        let id = std::thread::current().id();
+        let _ = THREAD.try_with(|known| known.set(Some(id)));
+        id
+    })
 }
 
 /// What a panic said. The payload is foreign too: dropping it may panic again.
@@ -538,7 +554,7 @@ impl Engine {
     /// the log: what nobody waits for must not be lost in silence.
     #[cold]
     pub(crate) fn report(&self, renderer: Option<u32>, channel: Option<&str>, error: Error) {
-        if self.is_dispatcher(std::thread::current().id()) {
+        if self.is_dispatcher(this_thread()) {
             self.report_here(&ErrorReport { renderer, channel: channel.map(str::to_string), error });
         } else {
             self.report_later(renderer, channel, error);
@@ -550,7 +566,7 @@ impl Engine {
     #[cold]
     pub(crate) fn report_later(&self, renderer: Option<u32>, channel: Option<&str>, error: Error) {
         let report = ErrorReport { renderer, channel: channel.map(str::to_string), error };
-        if self.is_dispatcher(std::thread::current().id()) && self.hooks.lock().is_telling {
+        if self.is_dispatcher(this_thread()) && self.hooks.lock().is_telling {
             self.report_here(&report); // in the hook itself: to the log, or they would follow each other for ever
         } else if self.is_stopping() {
             // A lock may be held here, so no logger; and the dispatcher hears no more.
@@ -639,7 +655,7 @@ impl Engine {
         for link in self.all_links() {
             link.close();
         }
-        let this = std::thread::current().id();
+        let this = this_thread();
         let mut threads = self.threads.lock();
         if self.is_dispatcher(this) || threads.handles.iter().any(|handle| handle.thread().id() == this) {
             return;
@@ -661,7 +677,7 @@ impl Engine {
             return;
         }
         let until = Instant::now() + timeout;
-        let this = std::thread::current().id();
+        let this = this_thread();
         if !self.is_stopping() && !self.is_dispatcher(this) {
             for link in self.all_links() {
                 if !link.is_lost() && link.queued() > 0 && link.check_blocking("drop").is_ok() {

@@ -198,6 +198,7 @@ impl Side {
                     (self.2)();
                 }
             }
+            fn sleeps(&mut self, _bell: &Arc<Bell>) {}
         }
         let spin = Spin::new(Wait::Park, Arc::new(crate::sync::AtomicU32::new(0)));
         let slot = &self.slots[caller];

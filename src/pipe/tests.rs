@@ -358,6 +358,8 @@ impl Waiter for Caller<'_> {
     }
 
     fn settle(&mut self) {}
+
+    fn sleeps(&mut self, _bell: &Arc<Bell>) {}
 }
 
 #[test]
@@ -454,6 +456,8 @@ fn waits(pipe: &Pipe, bell: &Arc<Bell>, until: Option<Instant>, is_done: impl Fn
             true
         }
         fn settle(&mut self) {}
+
+        fn sleeps(&mut self, _bell: &Arc<Bell>) {}
     }
     let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
     pipe.wait_until(&mut Flag(is_done), bell, &spin, until, &mut Vec::new())

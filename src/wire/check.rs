@@ -13,17 +13,21 @@ pub(crate) fn check(payload: &[u8], limits: &Limits, utf8: bool) -> Result<usize
     Ok(scan.values as usize)
 }
 
-/// Like [`check`] for an argument list, which must be an array; returns how many arguments there are.
-pub(crate) fn check_args(payload: &[u8], limits: &Limits, utf8: bool) -> Result<u32, Violation> {
-    list(payload, &Bounds::of(limits, utf8))
-        .map(|(count, _)| count)
-        .map_err(|fault| explain(payload, limits, utf8, "args", fault))
+/// Like [`check`] for an argument list, which must be an array.
+pub(crate) fn check_args(payload: &[u8], limits: &Limits, utf8: bool) -> Result<(), Violation> {
+    match list(payload, &Bounds::of(limits, utf8)) {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(explain(payload, limits, utf8, "args", fault)),
+    }
 }
 
-/// Checks an argument list; returns its length and what it holds.
-pub(super) fn list(payload: &[u8], bounds: &Bounds) -> Result<(u32, Scan), Fault> {
-    let count = list_len(&mut &payload[..])?;
-    Ok((count, whole(payload, bounds)?))
+/// Checks an argument list; returns what it holds.
+#[inline]
+pub(super) fn list(payload: &[u8], bounds: &Bounds) -> Result<Scan, Fault> {
+    if !matches!(payload.first(), Some(0x90..=0x9f | 0xdc | 0xdd)) {
+        list_len(&mut &payload[..])?; // says what it is instead
+    }
+    whole(payload, bounds)
 }
 
 /// Reads the head of an argument list.
@@ -214,7 +218,12 @@ pub(super) fn text<'a>(input: &mut &'a [u8], len: u32) -> Result<&'a [u8], Fault
 
 #[inline]
 pub(super) fn utf8(text: &[u8]) -> Result<&str, Fault> {
-    std::str::from_utf8(text).map_err(|error| Fault::Utf8(error.valid_up_to()))
+    simdutf8::basic::from_utf8(text).map_err(|_| not_utf8(text))
+}
+
+#[cold]
+fn not_utf8(text: &[u8]) -> Fault {
+    Fault::Utf8(std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len))
 }
 
 pub(super) struct Bounds {

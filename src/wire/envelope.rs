@@ -156,8 +156,8 @@ pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits, end: End) -> Result<
     let Some((header, rest)) = message.split_first_chunk::<HEADER_LEN>() else {
         return violation(format!("a message of {} bytes is shorter than its header of {HEADER_LEN}", message.len()));
     };
-    let &[kind, flags, zero_a, zero_b, ref words @ ..] = header;
-    let &[f0, f1, f2, f3, c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3, s0, s1, s2, s3] = words;
+    let &[kind, flags, zero_a, zero_b, f0, f1, f2, f3, ref words @ ..] = header;
+    let &[c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3, s0, s1, s2, s3] = words;
     let kind = match Kind::from_byte(kind) {
         Some(kind) if kind.may_arrive_at(end) => kind,
         Some(kind) => return violation(format!("a message of kind {kind:?}, which is not for this side")),

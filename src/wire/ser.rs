@@ -92,10 +92,17 @@ impl<'o> Encoder<'o> {
     #[inline]
     fn text(&mut self, text: &str) -> Result {
         self.room(text.len())?;
-        if u32::try_from(text.len()).is_err() {
-            return Err(too_large(u32::MAX as usize));
+        match u32::try_from(text.len()) {
+            Ok(len @ 0..0x20) => {
+                let out = self.out();
+                out.reserve(1 + text.len());
+                out.push(0xa0 | len as u8);
+                out.extend_from_slice(text.as_bytes());
+                Ok(())
+            }
+            Ok(_) => done(self.rmp.serialize_str(text)),
+            Err(_) => Err(too_large(u32::MAX as usize)),
         }
-        done(self.rmp.serialize_str(text))
     }
 
     #[inline]
@@ -135,6 +142,7 @@ impl<'o> Encoder<'o> {
     fn head(&mut self, len: Option<usize>, map: bool) -> Result<Option<u32>> {
         let len = len.and_then(|len| u32::try_from(len).ok());
         match (len, map) {
+            (Some(len @ 0..0x10), _) => self.out().push(if map { 0x80 } else { 0x90 } | len as u8),
             (Some(len), false) => done(rmp::encode::write_array_len(self.out(), len))?,
             (Some(len), true) => done(rmp::encode::write_map_len(self.out(), len))?,
             (None, _) => self.out().extend_from_slice(&[if map { 0xdf } else { 0xdd }, 0, 0, 0, 0]),
@@ -274,6 +282,23 @@ macro_rules! forward {
     )*};
 }
 
+// What is its own first byte is written here: through rmp-serde a small number takes 120 instructions.
+macro_rules! integers {
+    ($($method:ident $type:ty)*) => {$(
+        #[inline]
+        fn $method(self, value: $type) -> Result {
+            let encoder = self.encoder.value()?;
+            match u8::try_from(value) {
+                Ok(small @ 0..0x80) => {
+                    encoder.out().push(small);
+                    Ok(())
+                }
+                _ => done(encoder.rmp.$method(value)),
+            }
+        }
+    )*};
+}
+
 impl<'e, 'o> Serializer for Place<'e, 'o> {
     type Ok = ();
     type Error = ValueError;
@@ -285,8 +310,9 @@ impl<'e, 'o> Serializer for Place<'e, 'o> {
     type SerializeStruct = Struct<'e, 'o>;
     type SerializeStructVariant = Level<'e, 'o>;
 
-    forward! {
-        serialize_bool bool
+    forward! { serialize_bool bool }
+
+    integers! {
         serialize_i8 i8 serialize_i16 i16 serialize_i32 i32 serialize_i64 i64
         serialize_u8 u8 serialize_u16 u16 serialize_u32 u32 serialize_u64 u64
     }

@@ -884,9 +884,9 @@ fn every_refusal_of_the_check_names_path_and_numbers() {
         assert!(Args::from_payload(bytes).unwrap_err().is_malformed(), "{expected}");
     }
     // What is not UTF-8 passes a check that leaves it to the decoder.
-    assert_eq!(check_args(&[0x91, 0xa2, b'a', 0xff], &Limits::default(), false).unwrap(), 1);
+    check_args(&[0x91, 0xa2, b'a', 0xff], &Limits::default(), false).unwrap();
     assert_eq!(check(&[0x93, 1, 2, 3], &Limits::default(), true).unwrap(), 4);
-    assert_eq!(check_args(&[0x93, 1, 2, 3], &Limits::default(), true).unwrap(), 3);
+    check_args(&[0x93, 1, 2, 3], &Limits::default(), true).unwrap();
 }
 
 #[test]
@@ -1423,7 +1423,7 @@ fn read_all(bytes: &[u8]) {
     let _ = decode_args::<(Option<String>, Internal, Adjacent)>(bytes);
     if let Ok(args) = decode_args::<Args>(bytes) {
         assert_eq!(args.to_values().len(), args.len());
-        assert_eq!(args.len() as u32, check_args(bytes, &limits, true).unwrap());
+        check_args(bytes, &limits, true).unwrap();
     }
 }
 

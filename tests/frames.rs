@@ -521,7 +521,7 @@ fn a_thread_that_waits_for_an_answer_to_a_frame_is_released_when_it_is_closed() 
     let events = events(&ipc_main, "ask");
     let frame = ipc_renderer.frame().unwrap();
     let waits = frame.clone();
-    let waiting = std::thread::spawn(move || waits.send_sync_timeout::<()>("ask", (), PATIENCE));
+    let waiting = std::thread::spawn(move || waits.send_sync::<()>("ask", ()));
     let event = next(&events, "the question");
     drop(frame);
     let error = bounded("a send_sync of a closed frame", || waiting.join().unwrap()).unwrap_err();

@@ -936,7 +936,7 @@ impl Pipe {
                 waiter.sleeps(bell);
                 continue;
             }
-            let mut spinning = spin.begin();
+            let mut spinning = spin.begin_to_follow();
             loop {
                 if waiter.is_done() || bell.clear() {
                     spinning.succeeded();

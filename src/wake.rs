@@ -338,7 +338,13 @@ impl Spin {
     #[inline]
     pub(crate) fn begin(&self) -> Spinning<'_> {
         let parked = self.mode == Wait::Adaptive && self.budget.load(Ordering::Relaxed) == 0;
-        Spinning { spin: self, rounds: 0, clocks: 0, since: None, parked }
+        Spinning { spin: self, rounds: 0, clocks: 0, since: None, parked, is_endless: self.mode == Wait::Spin }
+    }
+
+    /// The same beside somebody who reads for us: never without end, because that thread may need our core.
+    pub(crate) fn begin_to_follow(&self) -> Spinning<'_> {
+        let parked = self.mode == Wait::Park || self.budget.load(Ordering::Relaxed) == 0;
+        Spinning { parked, is_endless: false, ..self.begin() }
     }
 }
 
@@ -351,6 +357,7 @@ pub(crate) struct Spinning<'a> {
     clocks: u64,
     since: Option<Instant>,
     parked: bool,
+    is_endless: bool,
 }
 
 /// What the waiter does next.
@@ -385,7 +392,7 @@ impl Spinning<'_> {
             return Next::Again;
         }
         self.clocks = self.rounds / ROUNDS_PER_CLOCK;
-        if self.spin.mode == Wait::Spin {
+        if self.is_endless {
             return Next::LookAround;
         }
         let budget = u64::from(self.spin.budget.load(Ordering::Relaxed));

@@ -1,7 +1,7 @@
 //! The dispatcher's loop.
 
 use super::call::{self, Outcome, Reply};
-use super::receiver::{self, Receiver};
+use super::receiver::{self, Receiver, Recent};
 use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake};
 use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::Error;
@@ -12,6 +12,7 @@ use crate::sys;
 use crate::wake::{LOOKS, Next};
 use crate::wire::{self, Envelope};
 use rustc_hash::FxHashMap;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -44,6 +45,9 @@ struct Entry {
     draining: bool,
     /// A large message waits for the process's budget.
     retry: bool,
+    /// Read and not yet dispatched, older than what lies in the inbox: at most [`READ_AHEAD`] small messages, which cost no
+    /// lock.
+    ahead: VecDeque<Vec<u8>>,
     rings: u32,
     /// `messages_received` and `messages_sent` at the last ring.
     messages: [u64; 2],
@@ -56,6 +60,13 @@ enum Spun {
     Read,
     /// A waiting caller has the role or wants it and reads for us: spinning beside it would only take its core away.
     NotOurs,
+}
+
+impl Entry {
+    /// Whether something was read that is not dispatched.
+    fn has_read(&self) -> bool {
+        !self.ahead.is_empty() || self.link.has_inbox()
+    }
 }
 
 struct Dispatcher<'a> {
@@ -71,6 +82,9 @@ struct Dispatcher<'a> {
     looked: Instant,
     /// The memory of the last request, for the next one.
     spare: Option<Arc<Request>>,
+    /// Listeners that are kept while a turn lasts.
+    recent: Recent,
+    in_turn: bool,
 }
 
 /// Runs until the engine stops.
@@ -84,6 +98,8 @@ pub(super) fn run(engine: &Arc<Engine>) {
         wakers: Vec::new(),
         looked: Instant::now(),
         spare: None,
+        recent: Recent::default(),
+        in_turn: false,
     };
     dispatcher.run();
     dispatcher.end();
@@ -145,7 +161,7 @@ impl Dispatcher<'_> {
         }
         let is_touched = |entry: &Entry| {
             let resumes = entry.paused && !entry.link.is_paused();
-            entry.link.has_inbox() || entry.link.pipe().is_some_and(|pipe| pipe.was_touched()) || resumes
+            entry.has_read() || entry.link.pipe().is_some_and(|pipe| pipe.was_touched()) || resumes
         };
         let touched: Vec<_> = self.links.iter().filter(|(_, entry)| is_touched(entry)).map(|(id, _)| *id).collect();
         touched.into_iter().for_each(|id| self.activate(id));
@@ -193,6 +209,7 @@ impl Dispatcher<'_> {
             paused: false,
             draining: false,
             retry: false,
+            ahead: VecDeque::new(),
             rings: 0,
             messages: [0; 2],
         };
@@ -270,12 +287,12 @@ impl Dispatcher<'_> {
     fn spin(&mut self) -> Spun {
         let [id] = self.active[..] else { return Spun::Nothing };
         let Some(entry) = self.links.get(&id) else { return Spun::Nothing };
-        if entry.paused || entry.draining || entry.link.is_lost() {
+        if entry.paused || entry.draining || entry.link.is_lost() || entry.has_read() {
             return Spun::Nothing;
         }
         let link = entry.link.clone();
         let Some(pipe) = link.pipe() else { return Spun::Nothing };
-        if pipe.queued() > 0 || link.has_inbox() {
+        if pipe.queued() > 0 {
             return Spun::Nothing;
         }
         let Some(rx) = pipe.try_lead() else { return Spun::NotOurs };
@@ -319,7 +336,7 @@ impl Dispatcher<'_> {
             let Some(entry) = self.links.get_mut(id) else { return false };
             let talked = std::mem::take(&mut entry.talked);
             let resumes = entry.paused && entry.link.queue_is_low();
-            let stays = talked || resumes || entry.draining || entry.link.has_inbox() || {
+            let stays = talked || resumes || entry.draining || entry.has_read() || {
                 let quiet = entry.link.pipe().map(|pipe| pipe.dispatcher_may_sleep(!entry.paused));
                 // A violation is found again, and said, by the next turn.
                 !matches!(quiet, Some(Ok(true)))
@@ -381,12 +398,13 @@ impl Dispatcher<'_> {
             let Some(entry) = self.links.get(id) else { continue };
             let link = entry.link.clone();
             let paused = entry.paused && !entry.draining;
+            let has_ahead = !entry.ahead.is_empty();
             let may_read = !paused && !entry.draining && !entry.retry;
             let Some(pipe) = link.pipe() else { continue };
             match pipe.dispatcher_may_sleep(may_read) {
                 Ok(true) if paused && link.queue_is_low() => return,
                 // What a paused link has sent waits until its queue has drained.
-                Ok(true) if paused || !link.has_inbox() => {}
+                Ok(true) if paused || !(has_ahead || link.has_inbox()) => {}
                 Ok(_) => return,
                 Err(violation) => return link.violation(violation),
             }
@@ -445,6 +463,14 @@ impl Dispatcher<'_> {
 
     /// One link's turn. Returns whether anything happened.
     fn turn(&mut self, id: u32) -> bool {
+        self.in_turn = true;
+        let busy = self.take_turn(id);
+        self.in_turn = false;
+        self.recent.clear(self.engine);
+        busy
+    }
+
+    fn take_turn(&mut self, id: u32) -> bool {
         let Some(entry) = self.links.get_mut(&id) else { return false };
         let link = entry.link.clone();
         let Some(pipe) = link.pipe() else { return false };
@@ -469,7 +495,7 @@ impl Dispatcher<'_> {
             if link.is_lost() && !draining {
                 break; // cut, perhaps by what it has just said
             }
-            if let Some((message, left)) = link.next_in_inbox() {
+            if let Some((message, left)) = self.next_message(&link) {
                 bytes += message.len();
                 // Its cancellation may lie behind it.
                 if left < READ_AHEAD / 2 && is_invoke(&message) {
@@ -478,7 +504,7 @@ impl Dispatcher<'_> {
                 self.dispatch(&link, &message);
                 self.keep(message);
             } else if !self.read_ahead(&link, false) {
-                if draining && !link.has_inbox() && self.is_drained(&link) {
+                if draining && self.is_drained(&link) {
                     if let Some(entry) = self.links.get_mut(&id) {
                         entry.draining = false;
                     }
@@ -502,6 +528,16 @@ impl Dispatcher<'_> {
         busy
     }
 
+    /// The next message that was read, and how many were behind it.
+    fn next_message(&mut self, link: &Link) -> Option<(Vec<u8>, usize)> {
+        if let Some(entry) = self.links.get_mut(&link.id)
+            && let Some(message) = entry.ahead.pop_front()
+        {
+            return Some((message, entry.ahead.len()));
+        }
+        link.next_in_inbox()
+    }
+
     /// Whether nothing of a peer that is gone is left. A caller that leads reads it for us and passes the role on.
     fn is_drained(&mut self, link: &Arc<Link>) -> bool {
         let Some(pipe) = link.pipe() else { return true };
@@ -509,7 +545,8 @@ impl Dispatcher<'_> {
             None => false,
             Some(rx) => {
                 // A caller may have led since our last look. Half a message leaves nothing in the ring: it was read.
-                let is_drained = !link.has_inbox() && !rx.has_more();
+                let has_read = self.links.get(&link.id).is_some_and(Entry::has_read);
+                let is_drained = !has_read && !rx.has_more();
                 pipe.step_aside(rx);
                 is_drained
             }
@@ -517,21 +554,22 @@ impl Dispatcher<'_> {
     }
 
     /// Reads what lies in the ring, if the role is free. Returns whether there was any.
-    fn read_ahead(&mut self, link: &Arc<Link>, to_inbox: bool) -> bool {
+    fn read_ahead(&mut self, link: &Arc<Link>, only_read: bool) -> bool {
         let Some(pipe) = link.pipe() else { return false };
         let Some(rx) = pipe.try_lead() else { return false };
-        if !to_inbox && link.has_inbox() {
+        if !only_read && link.has_inbox() {
             // A caller led in between: what it read comes first.
             pipe.step_aside(rx);
             return true;
         }
-        self.read_led(link, pipe, rx, to_inbox)
+        self.read_led(link, pipe, rx, only_read)
     }
 
-    /// Reads what lies in the ring: a single message is dispatched at once, more go to the inbox first, and all of them
-    /// if `to_inbox` says so. Returns whether there was any.
-    fn read_led(&mut self, link: &Arc<Link>, pipe: &Pipe, mut rx: Lead<'_>, to_inbox: bool) -> bool {
+    /// Reads what lies in the ring: a single message is dispatched at once, more are kept first, and all of them if
+    /// `only_read` says so. Returns whether there was any.
+    fn read_led(&mut self, link: &Arc<Link>, pipe: &Pipe, mut rx: Lead<'_>, only_read: bool) -> bool {
         let mut buffer = self.buffers.pop().unwrap_or_default();
+        let mut ahead = self.links.get_mut(&link.id).map(|entry| std::mem::take(&mut entry.ahead)).unwrap_or_default();
         let mut read = 0;
         let mut direct = false;
         let mut violation = None;
@@ -541,10 +579,17 @@ impl Dispatcher<'_> {
             match pipe.read(&mut rx, &mut buffer) {
                 Ok(Read::Message) => {
                     read += 1;
-                    if read == 1 && !to_inbox && !rx.has_more() && !is_reply(&buffer) {
+                    if read == 1 && !only_read && !rx.has_more() && !is_reply(&buffer) {
                         link.counters.received(buffer.len());
                         direct = true;
                         break;
+                    }
+                    // What lies in the inbox is older than this; cancellations are noticed by `route`.
+                    let is_plain = buffer.len() <= SMALL && !is_reply(&buffer) && !is_cancel(&buffer);
+                    if is_plain && ahead.len() < READ_AHEAD && !link.has_inbox() {
+                        link.counters.received(buffer.len());
+                        ahead.push_back(std::mem::replace(&mut buffer, self.buffers.pop().unwrap_or_default()));
+                        continue;
                     }
                     if link.route(&mut buffer, &mut self.wakers) == Routed::Settle {
                         break;
@@ -570,8 +615,11 @@ impl Dispatcher<'_> {
         // Published before a callback, which may take long.
         pipe.publish_head(&mut rx);
         pipe.step_aside(rx);
-        if moved && let Some(entry) = self.links.get_mut(&link.id) {
-            entry.rings = 0;
+        if let Some(entry) = self.links.get_mut(&link.id) {
+            entry.ahead = ahead;
+            if moved {
+                entry.rings = 0;
+            }
         }
         if !self.wakers.is_empty() {
             wake(self.wakers.drain(..), self.engine);
@@ -678,8 +726,12 @@ impl Dispatcher<'_> {
         let channel = envelope.channel;
         let delivery = delivery(link, envelope, payload, request);
         let emitted = if self.engine.is_main() {
-            let scoped = link.scoped(envelope.frame);
-            receiver::emit(&scoped.targets(&self.engine.receiver, channel, request.is_some()), &delivery)
+            let all = &self.engine.receiver;
+            match link.scoped(envelope.frame) {
+                None if self.in_turn => self.recent.emit(all, &delivery),
+                None => receiver::emit(&[Some((all, channel))], &delivery),
+                Some(scoped) => receiver::emit(&scoped.targets(all, channel, request.is_some()), &delivery),
+            }
         } else {
             self.at_frame(link, envelope.frame, |frame| {
                 if frame.is_none() {
@@ -725,10 +777,8 @@ impl Dispatcher<'_> {
         // The first that has a handler: the frame, the renderer, main.
         let handler = if self.engine.is_main() {
             let scoped = link.scoped(envelope.frame);
-            scoped
-                .handlers()
-                .find_map(|receiver| receiver.handler(channel))
-                .or_else(|| self.engine.receiver.handler(channel))
+            let own = scoped.and_then(|scoped| scoped.handlers().find_map(|receiver| receiver.handler(channel)));
+            own.or_else(|| self.engine.receiver.handler(channel))
         } else {
             self.at_frame(link, envelope.frame, |frame| frame.and_then(|receiver| receiver.handler(channel)))
         };
@@ -804,6 +854,11 @@ fn delivery<'a>(
 /// Whether a message is a call of the peer's, by its first byte.
 fn is_invoke(message: &[u8]) -> bool {
     message.first() == Some(&(wire::Kind::Invoke as u8))
+}
+
+/// Whether a message takes back a call of the peer's, by its first byte.
+fn is_cancel(message: &[u8]) -> bool {
+    message.first() == Some(&(wire::Kind::Cancel as u8))
 }
 
 /// Whether a message is the answer to a call of ours, by its first byte.

@@ -20,7 +20,6 @@ pub(crate) fn frame_closed(frame: u32) -> Error {
 }
 
 /// The receivers that only some renderers have, in the order in which they are asked.
-#[derive(Default)]
 pub(super) struct Scoped {
     events: Option<Arc<Receiver>>,
     frame: Option<Arc<Receiver>>,
@@ -85,16 +84,14 @@ impl Link {
         }
     }
 
-    /// The receivers of this renderer and frame that there are, on main.
-    pub(super) fn scoped(&self, frame: u32) -> Scoped {
-        if !self.has_scoped.load(Ordering::Acquire) {
-            return Scoped::default();
-        }
-        Scoped {
+    /// The receivers of this renderer and frame, on main, if there are any.
+    #[inline]
+    pub(super) fn scoped(&self, frame: u32) -> Option<Scoped> {
+        self.has_scoped.load(Ordering::Acquire).then(|| Scoped {
             events: self.events.get().cloned(),
             frame: self.frame_receiver_if_open(frame),
             ipc: self.ipc.get().cloned(),
-        }
+        })
     }
 
     /// What an open frame has registered, if it has. A renderer's main frame registers with the engine instead.

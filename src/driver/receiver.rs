@@ -4,8 +4,9 @@
 use super::{Delivery, Engine, Handler, Listener, contain, diagnose, panic_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Claim, EntryId, Registry, Removed, Snapshot, Where};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::wire;
+use parking_lot::MutexGuard;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,6 +26,8 @@ pub(crate) struct Receiver {
     /// As Electron calls it, for the warning about leaks.
     name: &'static str,
     registry: Mutex<Registry<Listener, Handler>>,
+    /// Rises with each change of the listeners, under the lock and before the change: a [`Recent`] snapshot is outdated.
+    version: AtomicU64,
     notices: Mutex<Notices>,
     has_notices: AtomicBool,
     /// Nothing is called any more, so nothing is registered.
@@ -36,6 +39,7 @@ impl Receiver {
         Arc::new(Self {
             name,
             registry: Mutex::new(Registry::new()),
+            version: AtomicU64::new(0),
             notices: Mutex::default(),
             has_notices: AtomicBool::new(false),
             over: AtomicBool::new(false),
@@ -57,7 +61,7 @@ impl Receiver {
     pub(crate) fn end(self: &Arc<Self>, engine: &Engine) {
         self.close();
         let (listeners, handlers) = {
-            let mut registry = self.registry.lock();
+            let mut registry = self.change();
             let names = registry.handler_names();
             let handlers: Vec<_> = names.iter().filter_map(|name| registry.remove_handler(name)).collect();
             (registry.remove_all_listeners(None), handlers)
@@ -74,6 +78,13 @@ impl Receiver {
 
     // ---- listeners ----------------------------------------------------------------------------------------------
 
+    /// The registry, to change the listeners.
+    fn change(&self) -> MutexGuard<'_, Registry<Listener, Handler>> {
+        let registry = self.registry.lock();
+        self.version.fetch_add(1, Ordering::Release);
+        registry
+    }
+
     fn id(self: &Arc<Self>, channel: &str, entry: EntryId) -> ListenerId {
         ListenerId { receiver: Arc::downgrade(self), channel: channel.into(), entry }
     }
@@ -82,10 +93,10 @@ impl Receiver {
         let entry = self.registry.lock().next_id();
         let id = self.id(channel, entry);
         self.notify(|notices| &notices.added, channel, &id);
-        let added = self.registry.lock().add_listener(entry, channel, listener, at, once);
+        let added = self.change().add_listener(entry, channel, listener, at, once);
         if self.is_over() {
             // Nothing is called any more, and what it captured must not keep anything.
-            let removed = self.registry.lock().remove_listener(channel, entry);
+            let removed = self.change().remove_listener(channel, entry);
             drop(removed);
         } else if let Some(count) = added.leak_warning {
             let (name, most) = (self.name, self.max_listeners());
@@ -101,7 +112,7 @@ impl Receiver {
     }
 
     pub(crate) fn remove(self: &Arc<Self>, channel: &str, entry: EntryId) -> bool {
-        let removed = self.registry.lock().remove_listener(channel, entry);
+        let removed = self.change().remove_listener(channel, entry);
         let Some(listener) = removed else { return false };
         self.notify(|notices| &notices.removed, channel, &self.id(channel, entry));
         drop(listener); // foreign code, with nothing held
@@ -109,7 +120,7 @@ impl Receiver {
     }
 
     pub(crate) fn remove_all(self: &Arc<Self>, channel: Option<&str>) {
-        let all = self.registry.lock().remove_all_listeners(channel);
+        let all = self.change().remove_all_listeners(channel);
         // A hook sees them gone, all of them: they leave together, so that no message finds some of them.
         for Removed { channel, id, listener } in all {
             self.notify(|notices| &notices.removed, &channel, &self.id(&channel, id));
@@ -207,7 +218,7 @@ impl Receiver {
     /// is told to `on_error`, and the next one runs.
     fn run(
         self: &Arc<Self>,
-        snapshot: Snapshot<Listener>,
+        snapshot: &Snapshot<Listener>,
         event: &str,
         delivery: &Delivery<'_>,
     ) -> Result<(), wire::ValueError> {
@@ -216,7 +227,7 @@ impl Receiver {
         let (link, channel) = (Some(delivery.link.id).filter(|id| *id != 0), delivery.channel);
         for entry in snapshot.iter() {
             if entry.is_once() {
-                let claim = self.registry.lock().claim(event, entry);
+                let claim = self.change().claim(event, entry);
                 match claim {
                     Claim::HasRun => continue,
                     Claim::Runs => {}
@@ -248,9 +259,57 @@ impl Receiver {
                 }
             }
         }
-        // It may hold the last reference to a listener, whose drop is foreign code.
-        contain("the drop of a listener", || drop(snapshot), engine);
         Ok(())
+    }
+
+    /// As [`run`](Self::run), and drops the snapshot, which may hold the last reference to a listener.
+    fn run_and_drop(
+        self: &Arc<Self>,
+        snapshot: Snapshot<Listener>,
+        event: &str,
+        delivery: &Delivery<'_>,
+    ) -> Result<(), String> {
+        let ran = self.run(&snapshot, event, delivery).map_err(|error| error.to_string());
+        contain("the drop of a listener", || drop(snapshot), &delivery.link.engine);
+        ran
+    }
+}
+
+/// The listeners of the channel that was emitted last, kept while a link's turn lasts: a run of messages on one channel asks
+/// for them once.
+#[derive(Default)]
+pub(super) struct Recent {
+    /// Its memory serves again.
+    channel: String,
+    kept: Option<(Arc<Receiver>, u64, Snapshot<Listener>)>,
+}
+
+impl Recent {
+    /// Drops the listeners, which is foreign code if theirs is the last reference.
+    pub(super) fn clear(&mut self, engine: &Engine) {
+        if let Some(kept) = self.kept.take() {
+            contain("the drop of a listener", || drop(kept), engine);
+        }
+    }
+
+    /// As [`emit`] with one target, whose listeners are kept.
+    pub(super) fn emit(&mut self, receiver: &Arc<Receiver>, delivery: &Delivery<'_>) -> Result<bool, String> {
+        let channel = delivery.channel;
+        // [listeners] Acquire: whoever has changed them has raised it first.
+        let version = receiver.version.load(Ordering::Acquire);
+        let is_current = self.channel == channel
+            && matches!(&self.kept, Some((kept, at, _)) if *at == version && Arc::ptr_eq(kept, receiver));
+        if !is_current {
+            self.clear(&delivery.link.engine);
+            self.channel.clear();
+            self.channel.push_str(channel);
+            self.kept = receiver.snapshot(channel).map(|snapshot| (receiver.clone(), version, snapshot));
+        }
+        let limits = &delivery.link.engine.wire_limits;
+        wire::check_args(delivery.payload, limits, self.kept.is_none()).map_err(|error| error.to_string())?;
+        let Some((_, _, snapshot)) = &self.kept else { return Ok(false) };
+        receiver.run(snapshot, channel, delivery).map_err(|error| error.to_string())?;
+        Ok(true)
     }
 }
 
@@ -266,10 +325,10 @@ pub(super) fn emit(targets: &[Target<'_>], delivery: &Delivery<'_>) -> Result<bo
     let first = rest.find_map(|(receiver, event)| Some((*receiver, *event, receiver.snapshot(event)?)));
     wire::check_args(delivery.payload, limits, first.is_none()).map_err(|error| error.to_string())?;
     let Some((receiver, event, snapshot)) = first else { return Ok(false) };
-    receiver.run(snapshot, event, delivery).map_err(|error| error.to_string())?;
+    receiver.run_and_drop(snapshot, event, delivery)?;
     for (receiver, event) in rest {
         if let Some(snapshot) = receiver.snapshot(event) {
-            receiver.run(snapshot, event, delivery).map_err(|error| error.to_string())?;
+            receiver.run_and_drop(snapshot, event, delivery)?;
         }
     }
     Ok(true)

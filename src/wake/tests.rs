@@ -180,13 +180,25 @@ fn spinning_gives_up_when_told_and_never_where_it_is_asked_for() {
 }
 
 #[test]
+fn who_follows_a_leader_sleeps_in_the_end_even_where_spinning_has_none() {
+    let spin = Spin::new(Wait::Spin, Arc::new(AtomicU32::new(1_000)));
+    let mut spinning = spin.begin_to_follow();
+    let until = Instant::now() + Duration::from_secs(30);
+    while spinning.round() != Next::Sleep {
+        assert!(Instant::now() < until);
+    }
+    assert_eq!(Spin::new(Wait::Park, Arc::new(AtomicU32::new(1_000))).begin_to_follow().round(), Next::Sleep);
+    assert_eq!(Spin::new(Wait::Spin, Arc::new(AtomicU32::new(0))).begin_to_follow().round(), Next::Sleep);
+}
+
+#[test]
 fn the_budget_grows_when_spinning_paid_and_halves_when_it_did_not() {
     let spin = Spin::new(Wait::Adaptive, Arc::new(AtomicU32::new(8_000)));
     let budget = || spin.budget.load(Ordering::Relaxed);
     assert_eq!(budget(), 8_000);
     let long_ago = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
     let ended = |parked, since| {
-        let mut spinning = Spinning { spin: &spin, rounds: ROUNDS_PER_CLOCK, clocks: 1, since: Some(since), parked };
+        let mut spinning = Spinning { rounds: ROUNDS_PER_CLOCK, clocks: 1, since: Some(since), parked, ..spin.begin() };
         spinning.succeeded();
     };
     for expected in [4_000, 2_000, 1_000, 500, 250, 250] {

@@ -8,14 +8,21 @@ use std::fmt::{self, Display};
 ///
 /// Without `utf8` strings are taken on trust: the decoder validates those it hands out and those it skips.
 pub(crate) fn check(payload: &[u8], limits: &Limits, utf8: bool) -> Result<usize, Violation> {
-    let scan =
-        whole(payload, &Bounds::of(limits, utf8)).map_err(|fault| explain(payload, limits, utf8, "value", fault))?;
+    let bounds = Bounds::of(limits, utf8);
+    if bounds.values > 0 && !utf8 && trusted_width(payload) == Some(payload.len()) {
+        return Ok(1);
+    }
+    let scan = whole(payload, &bounds).map_err(|fault| explain(payload, limits, utf8, "value", fault))?;
     Ok(scan.values as usize)
 }
 
 /// Like [`check`] for an argument list, which must be an array.
 pub(crate) fn check_args(payload: &[u8], limits: &Limits, utf8: bool) -> Result<(), Violation> {
-    match list(payload, &Bounds::of(limits, utf8)) {
+    let bounds = Bounds::of(limits, utf8);
+    if is_simple_list(payload, &bounds) {
+        return Ok(());
+    }
+    match list(payload, &bounds) {
         Ok(_) => Ok(()),
         Err(fault) => Err(explain(payload, limits, utf8, "args", fault)),
     }
@@ -31,8 +38,13 @@ pub(super) fn list(payload: &[u8], bounds: &Bounds) -> Result<Scan, Fault> {
 }
 
 /// Reads the head of an argument list.
+#[inline]
 pub(super) fn list_len(input: &mut &[u8]) -> Result<u32, Fault> {
     let first = *input.first().ok_or(Fault::Truncated)?;
+    if let 0x90..=0x9f = first {
+        *input = &input[1..];
+        return Ok(u32::from(first & 0x0f));
+    }
     match head(input)? {
         Head::Array(count) => Ok(count),
         _ => Err(Fault::NotAList(first)),
@@ -246,11 +258,16 @@ pub(super) struct Scan {
 }
 
 /// Bytes of each value of which nothing but its length needs to be looked at, by its first byte; 0 for all others.
-const PLAIN: [u8; 256] = {
+static PLAIN: [u8; 256] = plain(false);
+/// The same where text is taken on trust.
+static PLAIN_OR_TEXT: [u8; 256] = plain(true);
+
+const fn plain(or_text: bool) -> [u8; 256] {
     let mut widths = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         widths[byte] = match Marker::from_u8(byte as u8) {
+            Marker::FixStr(len) if or_text => 1 + len,
             Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => 1,
             Marker::U8 | Marker::I8 => 2,
             Marker::U16 | Marker::I16 => 3,
@@ -261,7 +278,35 @@ const PLAIN: [u8; 256] = {
         byte += 1;
     }
     widths
-};
+}
+
+/// Bytes of a value of which nothing but its length needs to be looked at where text is taken on trust, short text
+/// included; they need not be there.
+#[inline]
+fn trusted_width(bytes: &[u8]) -> Option<usize> {
+    let first = *bytes.first()?;
+    match usize::from(PLAIN_OR_TEXT[usize::from(first)]) {
+        0 if first == 0xd9 => Some(2 + usize::from(*bytes.get(1)?)),
+        0 => None,
+        width => Some(width),
+    }
+}
+
+/// Whether a payload is a list of up to 15 such values: what most messages are, at a quarter of a scan's instructions.
+/// False says nothing.
+#[inline]
+fn is_simple_list(payload: &[u8], bounds: &Bounds) -> bool {
+    let Some((&first @ 0x90..=0x9f, mut rest)) = payload.split_first() else { return false };
+    let count = u32::from(first & 0x0f);
+    if bounds.utf8 || bounds.depth == 0 || count >= bounds.values {
+        return false;
+    }
+    for _ in 0..count {
+        let Some(after) = trusted_width(rest).and_then(|width| rest.get(width..)) else { return false };
+        rest = after;
+    }
+    rest.is_empty()
+}
 
 /// Scans the first value of `bytes`, of which more may follow.
 pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &mut T) -> Result<Scan, Fault> {
@@ -270,6 +315,7 @@ pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &m
     let mut outer = Stack { near: [0; NEAR], far: Vec::new(), len: 0 };
     // What the innermost level still waits for: twice the number of values, plus one if it is a map.
     let mut level = 1 << 1;
+    let plain = if bounds.utf8 { &PLAIN } else { &PLAIN_OR_TEXT };
     trail.open(false);
     loop {
         while level < 2 {
@@ -288,22 +334,40 @@ pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &m
             return Err(Fault::Values(bounds.values));
         }
         values += 1;
-        let plain = input.first().map_or(0, |first| PLAIN[usize::from(*first)]);
-        if plain != 0 {
-            input = input.get(usize::from(plain)..).ok_or(Fault::Truncated)?;
-            continue;
-        }
-        let (count, map) = match head(&mut input)? {
-            Head::Nil | Head::Bool(_) | Head::U64(_) | Head::I64(_) | Head::F64(_) => continue,
-            Head::Str(len) => {
-                let text = text(&mut input, len)?;
-                if bounds.utf8 {
-                    utf8(text)?;
+        let first = *input.first().ok_or(Fault::Truncated)?;
+        let width = usize::from(plain[usize::from(first)]);
+        // What messages are made of, without the table of all that there can be.
+        let (count, map) = match first {
+            _ if width != 0 => {
+                match input.get(width..) {
+                    Some(rest) => input = rest,
+                    // Says what is short, if it is text.
+                    None => return Err(cut_off(input)),
                 }
                 continue;
             }
-            Head::Array(count) => (count, false),
-            Head::Map(count) => (count, true),
+            0x80..=0x9f => {
+                input = &input[1..];
+                (u32::from(first & 0x0f), first < 0x90)
+            }
+            0xd9 if !bounds.utf8 => {
+                let len = *input.get(1).ok_or(Fault::Truncated)?;
+                input = &input[2..];
+                text(&mut input, len.into())?;
+                continue;
+            }
+            _ => match head(&mut input)? {
+                Head::Nil | Head::Bool(_) | Head::U64(_) | Head::I64(_) | Head::F64(_) => continue,
+                Head::Str(len) => {
+                    let text = text(&mut input, len)?;
+                    if bounds.utf8 {
+                        utf8(text)?;
+                    }
+                    continue;
+                }
+                Head::Array(count) => (count, false),
+                Head::Map(count) => (count, true),
+            },
         };
         fits(count, map, input)?;
         if count > bounds.values - values {
@@ -316,6 +380,15 @@ pub(super) fn scan<'a, T: Trail<'a>>(bytes: &'a [u8], bounds: &Bounds, trail: &m
         deepest = deepest.max(outer.len as u32);
         level = u64::from(count) << 1 | u64::from(map);
         trail.open(map);
+    }
+}
+
+/// A value whose bytes are not all there.
+#[cold]
+fn cut_off(mut input: &[u8]) -> Fault {
+    match head(&mut input) {
+        Ok(Head::Str(len)) => text(&mut input, len).err().unwrap_or(Fault::Truncated),
+        _ => Fault::Truncated,
     }
 }
 

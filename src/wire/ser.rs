@@ -93,10 +93,13 @@ impl<'o> Encoder<'o> {
     fn text(&mut self, text: &str) -> Result {
         self.room(text.len())?;
         match u32::try_from(text.len()) {
-            Ok(len @ 0..0x20) => {
+            Ok(len @ 0..0x100) => {
                 let out = self.out();
-                out.reserve(1 + text.len());
-                out.push(0xa0 | len as u8);
+                out.reserve(2 + text.len());
+                match len {
+                    0..0x20 => out.push(0xa0 | len as u8),
+                    _ => out.extend_from_slice(&[0xd9, len as u8]),
+                }
                 out.extend_from_slice(text.as_bytes());
                 Ok(())
             }
@@ -282,7 +285,8 @@ macro_rules! forward {
     )*};
 }
 
-// What is its own first byte is written here: through rmp-serde a small number takes 120 instructions.
+// What is its own first byte is written here, as are the heads of short texts and lists: through rmp-serde a small number
+// takes 120 instructions.
 macro_rules! integers {
     ($($method:ident $type:ty)*) => {$(
         #[inline]

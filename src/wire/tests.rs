@@ -1431,6 +1431,27 @@ fn read_all(bytes: &[u8]) {
 fn check_root(bytes: &[u8]) -> bool {
     check(bytes, &Limits::default(), true).is_ok() && check_args(bytes, &Limits::default(), true).is_err()
 }
+/// One value, or what begins like one, as a message of ours would hold it.
+fn simple_value() -> impl Strategy<Value = Vec<u8>> {
+    let text = |len: std::ops::Range<usize>| {
+        proptest::collection::vec(b'a'..=b'z', len).prop_map(|text| {
+            let mut bytes = Vec::new();
+            rmp::encode::write_str(&mut bytes, std::str::from_utf8(&text).unwrap()).unwrap();
+            bytes
+        })
+    };
+    prop_oneof![
+        any::<i64>().prop_map(|value| rmp_serde::to_vec(&value).unwrap()),
+        any::<i8>().prop_map(|value| rmp_serde::to_vec(&value).unwrap()),
+        any::<Option<bool>>().prop_map(|value| rmp_serde::to_vec(&value).unwrap()),
+        text(0..40),
+        text(200..300),
+        Just(vec![0xd9]),
+        Just(vec![0x90]),
+        Just(vec![0xc1]),
+        Just(vec![0xcb, 0x7f, 0xf8, 0, 0, 0, 0, 0, 0]),
+    ]
+}
 
 proptest! {
     #[test]
@@ -1457,6 +1478,22 @@ proptest! {
     #[test]
     fn no_bytes_cause_a_panic(bytes in any_bytes()) {
         read_all(&bytes);
+    }
+
+    #[test]
+    fn the_short_way_through_a_simple_list_accepts_what_a_scan_accepts(
+        values in proptest::collection::vec(simple_value(), 0..18), cut in 0_usize..4, max_values in 0_u32..20, max_depth in 0_u32..2
+    ) {
+        let mut bytes = Vec::new();
+        rmp::encode::write_array_len(&mut bytes, values.len() as u32).unwrap();
+        values.iter().for_each(|value| bytes.extend_from_slice(value));
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let limits = Limits { max_values, max_depth, ..Limits::default() };
+        for bytes in [&bytes[..], bytes[..].strip_prefix(&[0x91]).unwrap_or(&[])] {
+            // With the text looked at, all of it is scanned; there is none here that is not UTF-8.
+            prop_assert_eq!(check_args(bytes, &limits, false).is_ok(), check_args(bytes, &limits, true).is_ok());
+            prop_assert_eq!(check(bytes, &limits, false).is_ok(), check(bytes, &limits, true).is_ok());
+        }
     }
 
     #[test]

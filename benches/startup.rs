@@ -9,6 +9,7 @@ mod support;
 
 use criterion::Criterion;
 use ringmain::{IpcMain, IpcRenderer};
+use std::hint::black_box;
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::channel;
@@ -79,6 +80,14 @@ fn to_the_first_reply(ipc_main: &IpcMain) -> Duration {
     took
 }
 
+/// A GiB of touched memory, where the machine has two.
+fn ballast() -> Option<Vec<u8>> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let free = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free: u64 = free.trim().trim_end_matches(" kB").parse().ok()?;
+    (free > 2 << 20).then(|| vec![1; 1 << 30])
+}
+
 /// What `begin` took; what it made is dropped afterwards.
 fn beginning<T>(begin: impl FnOnce() -> ringmain::Result<T>) -> Duration {
     let start = Instant::now();
@@ -98,6 +107,18 @@ fn startup(criterion: &mut Criterion) {
     group.bench_function("spawn to first reply", |bencher| {
         bencher.iter_custom(|count| sum(count, || to_the_first_reply(&ipc_main)));
     });
+    // What a fork would copy the tables of; spawning must not.
+    let ballast = ballast();
+    if let Some(ballast) = &ballast {
+        group.bench_function("floor: spawn, a byte over a pipe, 1 GiB touched", |bencher| {
+            bencher.iter_custom(|count| sum(count, over_a_pipe));
+        });
+        group.bench_function("spawn to first reply, 1 GiB touched", |bencher| {
+            bencher.iter_custom(|count| sum(count, || to_the_first_reply(&ipc_main)));
+        });
+        black_box(ballast);
+    }
+    drop(ballast);
     let peer = Peer::start("main", "");
     group.bench_function("connect_to", |bencher| {
         bencher.iter_custom(|count| {

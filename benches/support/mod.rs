@@ -40,11 +40,9 @@ pub(crate) type Role = (&'static str, fn(&str));
 
 /// The `main` of a bench: plays a role if it was started for one, otherwise runs the benches.
 pub(crate) fn main(roles: &[Role], benches: fn(&mut Criterion)) {
-    if let Ok(role) = std::env::var(ROLE) {
-        let (_, play) = roles.iter().find(|(name, _)| *name == role).unwrap_or_else(|| panic!("no role {role:?}"));
-        return play(&std::env::var(WITH).unwrap_or_default());
+    if plays(roles) {
+        return;
     }
-    LazyLock::force(&CORES);
     // All benches together are to take less than ten minutes, with `--quick` one. What the command line says goes first.
     let is_quick = std::env::args().any(|argument| argument == "--quick");
     let mut criterion = Criterion::default()
@@ -55,6 +53,17 @@ pub(crate) fn main(roles: &[Role], benches: fn(&mut Criterion)) {
         .configure_from_args();
     benches(&mut criterion);
     criterion.final_summary();
+}
+
+/// Whether this binary was started to play a role; then that is over. Comes before anything else.
+pub(crate) fn plays(roles: &[Role]) -> bool {
+    let Ok(role) = std::env::var(ROLE) else {
+        LazyLock::force(&CORES);
+        return false;
+    };
+    let (_, play) = roles.iter().find(|(name, _)| *name == role).unwrap_or_else(|| panic!("no role {role:?}"));
+    play(&std::env::var(WITH).unwrap_or_default());
+    true
 }
 
 /// This binary again, to play `role`.

@@ -43,7 +43,7 @@ fn context_switches() -> u64 {
         counts.filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok()).sum()
     };
     // Not of the thread that answers: only the library's own may be idle.
-    tasks.filter(|task| is_ours(task)).map(of).sum()
+    tasks.filter(is_ours).map(of).sum()
 }
 
 fn is_ours(task: &std::fs::DirEntry) -> bool {

@@ -644,7 +644,7 @@ impl Pipe {
                     }
                     rx.assembly.clear();
                     // Address space, not memory, for what has not arrived; and no more of it than this.
-                    rx.assembly.reserve_exact(whole.min(RESERVE));
+                    rx.assembly.reserve_exact(whole.min(RESERVE) + ring::APART);
                     self.budget.force(record.len - 8);
                     rx.reader.append_to(record, 8, &mut rx.assembly);
                     self.release(rx, record);
@@ -1006,6 +1006,7 @@ impl Pipe {
             }
             let gone = self.is_gone();
             let may_read = waiter.may_read();
+            let assembled = rx.assembly.len();
             let read = if may_read {
                 match self.read(&mut rx, buffer) {
                     Ok(read) => read,
@@ -1035,6 +1036,7 @@ impl Pipe {
             match self.drain_queue() {
                 Ok(true) => {
                     for_nothing = 0;
+                    spinning = spin.begin();
                     continue;
                 }
                 Ok(false) => {}
@@ -1042,6 +1044,9 @@ impl Pipe {
                     leave(rx, registered, true);
                     return Some(Waited::Violation(violation));
                 }
+            }
+            if rx.assembly.len() != assembled {
+                spinning = spin.begin(); // a part of a message came: the next one is under way
             }
             self.publish_head(&mut rx);
             if may_read && !gone {

@@ -374,6 +374,9 @@ pub(crate) enum Next {
 /// Rounds between two readings of the clock (22 ns each).
 const ROUNDS_PER_CLOCK: u64 = 128;
 
+/// Looks that take about as long as a round, which pauses.
+const LOOKS_PER_ROUND: u64 = 8;
+
 /// Looks at the one word that matters between two looks at all the rest, and between two pauses: a pause takes 40 to 140
 /// cycles, and what comes meanwhile is noticed that much later (5 % of a call of 64 B).
 pub(crate) const LOOKS: u64 = 16;
@@ -412,13 +415,18 @@ impl Spinning<'_> {
         if self.spin.mode == Wait::Park || cfg!(loom) || self.parked {
             return;
         }
-        for looks in 0..LOOKS {
+        for _ in 0..LOOKS {
             if is_there() {
-                self.rounds += looks;
                 return;
             }
         }
-        self.rounds += LOOKS;
+        self.looked(LOOKS);
+    }
+
+    /// So many looks without a pause were taken, which belong to this wait.
+    #[inline]
+    pub(crate) fn looked(&mut self, looks: u64) {
+        self.rounds += looks / LOOKS_PER_ROUND;
     }
 
     /// Whether `round` has said [`Next::Sleep`].
@@ -442,7 +450,8 @@ impl Spinning<'_> {
         let waited = self.since.map_or(0, |since| since.elapsed().as_nanos() as u64);
         // A sleep that ended within twice the price of a wake-up would have been cheaper as a spin.
         let paid = !self.parked || waited < 2 * u64::from(most);
-        let new = if paid { budget.saturating_mul(2).max(most / 8) } else { (budget / 2).max(most / 32) };
+        // Never below a quarter: what a sleep costs is lost in any case, and the parts of a large message come that soon.
+        let new = if paid { budget.saturating_mul(2) } else { budget / 2 }.max(most / 4);
         self.spin.budget.store(new.min(most), Ordering::Relaxed);
     }
 }

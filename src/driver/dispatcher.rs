@@ -85,6 +85,8 @@ struct Dispatcher<'a> {
     /// Listeners that are kept while a turn lasts.
     recent: Recent,
     in_turn: bool,
+    /// Something was read, perhaps only a part of a message.
+    moved: bool,
 }
 
 /// Runs until the engine stops.
@@ -100,6 +102,7 @@ pub(super) fn run(engine: &Arc<Engine>) {
         spare: None,
         recent: Recent::default(),
         in_turn: false,
+        moved: false,
     };
     dispatcher.run();
     dispatcher.end();
@@ -119,6 +122,7 @@ impl Dispatcher<'_> {
             busy |= self.engine.run_tasks();
             busy |= self.run_deadlines();
             busy |= self.turn_links();
+            busy |= std::mem::take(&mut self.moved);
             if busy {
                 spinning.succeeded();
                 spinning = self.engine.dispatcher_spin.begin();
@@ -127,7 +131,7 @@ impl Dispatcher<'_> {
             }
             match spinning.round() {
                 Next::Again => match self.spin() {
-                    Spun::Nothing => {}
+                    Spun::Nothing => spinning.looked(HOLD_ROUNDS),
                     Spun::Read => {
                         spinning.succeeded();
                         spinning = self.engine.dispatcher_spin.begin();
@@ -615,6 +619,7 @@ impl Dispatcher<'_> {
         // Published before a callback, which may take long.
         pipe.publish_head(&mut rx);
         pipe.step_aside(rx);
+        self.moved |= moved;
         if let Some(entry) = self.links.get_mut(&link.id) {
             entry.ahead = ahead;
             if moved {

@@ -40,7 +40,7 @@ struct Subject {
     visit: fn(&mut Visit<'_>) -> Result<()>,
 }
 
-const SUBJECTS: [Subject; 15] = [
+const SUBJECTS: [Subject; 16] = [
     subject("codec and memcpy", Group::Floor, false, floors::alone),
     subject(ringmain::BARE, Group::RawSpinning, false, ringmain::bare),
     subject(ringmain::OURS, Group::ValueSpinning, false, ringmain::spinning),
@@ -51,6 +51,7 @@ const SUBJECTS: [Subject; 15] = [
     subject("ringfire", Group::ValueSpinning, true, rivals::ringfire::visit),
     subject("Unix socket, polled", Group::ValueSpinning, false, rivals::socket::polled),
     subject(ringmain::OURS, Group::ValueSleeping, true, ringmain::parked),
+    subject(ringmain::OURS, Group::TypedSleeping, true, ringmain::parked_typed),
     subject("iceoryx2 + event", Group::ValueSleeping, true, rivals::iceoryx2::with_event),
     subject("Unix socket", Group::ValueSleeping, true, rivals::socket::blocking),
     subject("ipc-channel", Group::ValueSleeping, true, rivals::ipc_channel::visit),

@@ -1,0 +1,78 @@
+//! What a call asks of the kernel in the steady state, both sides together: nothing, as long as both spin. Proven by the
+//! kernel: a filter ends the process at the first system call of the caller or of main's dispatcher.
+#![allow(missing_docs)]
+// A filter is a pointer to a program.
+#![allow(unsafe_code)]
+
+mod support;
+
+use ringmain::{IpcMain, IpcMainEvent, Wait};
+
+#[test]
+fn children() {
+    support::play(&[("sealed", sealed)]);
+}
+
+/// Rounds after which every buffer has its size.
+const WARM_UP: i64 = 2000;
+const ROUNDS: i64 = 100_000;
+
+/// From here on this thread makes no system call: the first one ends the process by SIGSYS. What reads the clock is let
+/// through, which is a system call only where the kernel cannot do without.
+fn seal_this_thread() {
+    const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const JUMP_IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut program = [
+        step(LOAD_WORD, 0, 0, 0), // the call's number
+        step(JUMP_IF_EQUAL, 0, 1, libc::SYS_clock_gettime as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        // How the process ends when all is well.
+        step(JUMP_IF_EQUAL, 0, 1, libc::SYS_exit_group as u32),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+    ];
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: neither call touches memory but the program, which lives until they return.
+    let sealed = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+    };
+    assert!(sealed, "no filter: {}", std::io::Error::last_os_error());
+}
+
+fn sealed() {
+    let ipc_main = IpcMain::builder().wait(Wait::Spin).build().unwrap();
+    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+    ipc_main.on("ask", |event: &IpcMainEvent, (a,): (i64,)| event.set_return_value(a));
+    ipc_main
+        .handle("seal", |_event, ()| {
+            seal_this_thread();
+            Ok(())
+        })
+        .unwrap();
+    let ipc_renderer = ipc_main.attach().unwrap();
+    let rounds = |count: i64| {
+        for round in 0..count {
+            let sum: i64 = ipc_renderer.invoke("add", (round, 1)).wait().unwrap();
+            let answer: i64 = ipc_renderer.send_sync("ask", (round,)).unwrap();
+            assert_eq!((sum, answer), (round + 1, round));
+        }
+    };
+    // Two that spin on one core take turns of milliseconds.
+    let sealed_rounds =
+        if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) { ROUNDS } else { 20 };
+    rounds(sealed_rounds.min(WARM_UP));
+    ipc_renderer.invoke::<()>("seal", ()).wait().unwrap();
+    seal_this_thread();
+    rounds(sealed_rounds);
+    // Neither thread can end in order: what they would drop is asked of the kernel.
+    // SAFETY: ends the process at once, without running anything.
+    unsafe { libc::_exit(0) }
+}
+
+#[test]
+fn calls_and_synchronous_messages_make_no_system_call_on_either_side_while_both_spin() {
+    support::alone("sealed");
+}

@@ -121,7 +121,8 @@ macro_rules! common_options {
         }
 
         /// Bytes that may wait in all queues, inboxes and half-arrived messages of this handle together. Default 512 MiB;
-        /// at least `max_message_size`. A large message that has begun to arrive may end beyond it.
+        /// at least `max_message_size`. A large message that has begun to arrive may end beyond it, and 16 KiB of small
+        /// messages that were just read are not counted for each link.
         #[must_use]
         pub fn process_limit(mut self, bytes: usize) -> Self {
             self.config.process_limit = bytes;

@@ -102,7 +102,7 @@ pub(crate) struct SendMode {
 /// reads, a reply that was sent quietly must wake a reader.
 const LOOKS_FOR_ROOM: u32 = if cfg!(loom) { 1 } else { 256 };
 
-/// Bytes that are reserved for a large message when it begins; more as it arrives.
+/// Bytes that are reserved for a large message when it begins, beside [`ring::APART`]; more as it arrives.
 const RESERVE: usize = 1 << 20;
 
 /// What is sent on behalf of other peers may use this part of a queue.
@@ -643,7 +643,7 @@ impl Pipe {
                         std::mem::swap(message, &mut rx.assembly);
                     }
                     rx.assembly.clear();
-                    // Address space, not memory, for what has not arrived; and no more of it than this.
+                    // Address space, not memory, for what has not arrived; and little of it.
                     rx.assembly.reserve_exact(whole.min(RESERVE) + ring::APART);
                     self.budget.force(record.len - 8);
                     rx.reader.append_to(record, 8, &mut rx.assembly);
@@ -990,6 +990,7 @@ impl Pipe {
         buffer: &mut Vec<u8>,
     ) -> Option<Waited> {
         let mut spinning = spin.begin();
+        let mut turns = 0_u32;
         // Something was left in the ring that could not be read.
         let mut unread = false;
         let mut for_nothing = 0;
@@ -1005,8 +1006,14 @@ impl Pipe {
                 return Some(Waited::Done);
             }
             let gone = self.is_gone();
+            // Apart from the spin, which whatever moves begins anew.
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(TURNS_PER_CLOCK) && is_over(until) {
+                leave(rx, registered, true);
+                return Some(Waited::TimedOut);
+            }
             let may_read = waiter.may_read();
-            let assembled = rx.assembly.len();
+            let position = rx.position();
             let read = if may_read {
                 match self.read(&mut rx, buffer) {
                     Ok(read) => read,
@@ -1045,7 +1052,7 @@ impl Pipe {
                     return Some(Waited::Violation(violation));
                 }
             }
-            if rx.assembly.len() != assembled {
+            if rx.position() != position {
                 spinning = spin.begin(); // a part of a message came: the next one is under way
             }
             self.publish_head(&mut rx);
@@ -1113,6 +1120,9 @@ impl Pipe {
     }
 }
 
+/// Turns of a leader between two looks at its deadline, however much it reads.
+const TURNS_PER_CLOCK: u32 = 128;
+
 /// Rings in a row for nothing before a link is cut. An honest peer rings for what it wrote and for the room that it made; a
 /// few rings find nothing because another reader was faster.
 pub(crate) const RINGS_FOR_NOTHING: u32 = 4096;
@@ -1143,6 +1153,12 @@ impl Rx {
     #[inline]
     pub(crate) fn has_more(&self) -> bool {
         self.reader.has_more()
+    }
+
+    /// Changes with each part of a message that is read.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.reader.position()
     }
 }
 

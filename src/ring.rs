@@ -317,6 +317,12 @@ impl Reader {
         due
     }
 
+    /// Where the next record begins: changes with each one that is read.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The head as last published.
     #[inline]
     pub(crate) fn published(&self) -> u64 {

@@ -310,7 +310,8 @@ pub enum Wait {
     /// Spin as long as that paid lately, at most as long as a wake-up costs; then sleep.
     #[default]
     Adaptive,
-    /// Spin for ever: the lowest latency, one core at 100 %.
+    /// Spin for ever: the lowest latency, one core at 100 %. A thread for which another one reads meanwhile does so as long
+    /// as a wake-up costs, then sleeps: that other one may need its core.
     Spin,
     /// Sleep at once: the least CPU.
     Park,

@@ -249,3 +249,35 @@ fn a_policy_that_holds_its_main_is_dropped_with_it() {
     drop(ipc_main);
     next(&is_dropped, "the drop of the policy");
 }
+
+#[test]
+fn what_a_removed_listener_captured_is_gone_before_the_next_handler_runs() {
+    let (ipc_main, ipc_renderer) = pair();
+    let gate = Gate::default();
+    let waits = gate.clone();
+    ipc_main.on("hold", move |_: &IpcMainEvent, ()| waits.wait());
+    let (kept, keeps) = channel::<()>();
+    let id = ipc_main.on("data", move |_: &IpcMainEvent, ()| drop(kept.clone()));
+    let (once, onces) = channel::<()>();
+    ipc_main.once("last", move |_: &IpcMainEvent, ()| drop(once.clone()));
+    let (keeps, onces) = (Mutex::new(keeps), Mutex::new(onces));
+    // Blocks main's dispatcher as long as anybody holds what the listeners captured.
+    let is_closed = |end: &Mutex<std::sync::mpsc::Receiver<()>>| {
+        end.lock().unwrap().recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
+    };
+    ipc_main
+        .handle("stop", move |_, ()| {
+            assert!(id.remove());
+            Ok((is_closed(&keeps), is_closed(&onces)))
+        })
+        .unwrap();
+    // All of it waits, so that main reads it in one turn.
+    ipc_renderer.send("hold", ()).unwrap();
+    gate.reached();
+    for channel in ["last", "data", "data", "data"] {
+        ipc_renderer.send(channel, ()).unwrap();
+    }
+    let stopped = ipc_renderer.invoke::<(bool, bool)>("stop", ());
+    gate.open();
+    assert_eq!(stopped.wait().unwrap(), (true, true));
+}

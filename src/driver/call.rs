@@ -93,7 +93,7 @@ impl Call {
         self.done.load(Ordering::Acquire)
     }
 
-    /// The bell of the thread that waits and will not read the answer itself.
+    /// The bell of the thread that waits: it follows, or leads and goes to sleep.
     pub(crate) fn rung_by(&self, bell: &Arc<Bell>) {
         self.state.lock().bell = Some(bell.clone());
     }
@@ -240,7 +240,7 @@ pub(crate) struct Request {
     cancelled: AtomicBool,
     /// It runs as a task and is to be found by a cancellation.
     is_task: AtomicBool,
-    /// It was not answered when its handler or listeners returned.
+    /// Somebody else still held it when its handler or listeners returned.
     lives_on: AtomicBool,
     /// It has ended, and waits to serve again.
     is_spare: bool,

@@ -32,6 +32,8 @@ const QUIET_LOOK: Duration = Duration::from_micros(50);
 const HOLD_ROUNDS: u64 = 64;
 /// Messages read ahead of the one that is dispatched, so that a cancellation behind it is seen.
 const READ_AHEAD: usize = 32;
+/// Bytes of those that are the dispatcher's own, without being counted in the process's budget: 64 MiB at 4 096 links.
+const AHEAD_BYTES: usize = 16 << 10;
 
 struct Entry {
     link: Arc<Link>,
@@ -45,8 +47,8 @@ struct Entry {
     draining: bool,
     /// A large message waits for the process's budget.
     retry: bool,
-    /// Read and not yet dispatched, older than what lies in the inbox: at most [`READ_AHEAD`] small messages, which cost no
-    /// lock.
+    /// Read and not yet dispatched, older than what lies in the inbox: at most [`READ_AHEAD`] messages of [`AHEAD_BYTES`]
+    /// together, which cost no lock.
     ahead: VecDeque<Vec<u8>>,
     rings: u32,
     /// `messages_received` and `messages_sent` at the last ring.
@@ -291,7 +293,7 @@ impl Dispatcher<'_> {
     fn spin(&mut self) -> Spun {
         let [id] = self.active[..] else { return Spun::Nothing };
         let Some(entry) = self.links.get(&id) else { return Spun::Nothing };
-        if entry.paused || entry.draining || entry.link.is_lost() || entry.has_read() {
+        if entry.paused || entry.draining || entry.retry || entry.link.is_lost() || entry.has_read() {
             return Spun::Nothing;
         }
         let link = entry.link.clone();
@@ -306,7 +308,10 @@ impl Dispatcher<'_> {
                 if link.has_inbox() {
                     break;
                 }
-                self.read_led(&link, pipe, rx, false);
+                let read = self.read_led(&link, pipe, rx, false);
+                if !read && !std::mem::take(&mut self.moved) {
+                    return Spun::Nothing;
+                }
                 if let Some(entry) = self.links.get_mut(&id) {
                     entry.talked = true;
                 }
@@ -537,7 +542,7 @@ impl Dispatcher<'_> {
         if let Some(entry) = self.links.get_mut(&link.id)
             && let Some(message) = entry.ahead.pop_front()
         {
-            return Some((message, entry.ahead.len()));
+            return Some((message, entry.ahead.len() + link.inbox_len()));
         }
         link.next_in_inbox()
     }
@@ -573,12 +578,13 @@ impl Dispatcher<'_> {
     /// `only_read` says so. Returns whether there was any.
     fn read_led(&mut self, link: &Arc<Link>, pipe: &Pipe, mut rx: Lead<'_>, only_read: bool) -> bool {
         let mut buffer = self.buffers.pop().unwrap_or_default();
-        let mut ahead = self.links.get_mut(&link.id).map(|entry| std::mem::take(&mut entry.ahead)).unwrap_or_default();
+        // A link that has only just opened may have none yet: what it sends then waits in the inbox.
+        let mut ahead = self.links.get_mut(&link.id).map(|entry| std::mem::take(&mut entry.ahead));
+        let mut ahead_bytes: usize = ahead.iter().flatten().map(Vec::len).sum();
         let mut read = 0;
         let mut direct = false;
         let mut violation = None;
-        // Perhaps only a part of a message.
-        let mut moved = rx.has_more();
+        let position = rx.position();
         while read < READ_AHEAD && link.inbox_bytes() < BUDGET_BYTES {
             match pipe.read(&mut rx, &mut buffer) {
                 Ok(Read::Message) => {
@@ -589,9 +595,15 @@ impl Dispatcher<'_> {
                         break;
                     }
                     // What lies in the inbox is older than this; cancellations are noticed by `route`.
-                    let is_plain = buffer.len() <= SMALL && !is_reply(&buffer) && !is_cancel(&buffer);
-                    if is_plain && ahead.len() < READ_AHEAD && !link.has_inbox() {
+                    let is_plain = !is_reply(&buffer) && !is_cancel(&buffer);
+                    if let Some(ahead) = &mut ahead
+                        && is_plain
+                        && ahead.len() < READ_AHEAD
+                        && ahead_bytes + buffer.len() <= AHEAD_BYTES
+                        && !link.has_inbox()
+                    {
                         link.counters.received(buffer.len());
+                        ahead_bytes += buffer.len();
                         ahead.push_back(std::mem::replace(&mut buffer, self.buffers.pop().unwrap_or_default()));
                         continue;
                     }
@@ -607,7 +619,6 @@ impl Dispatcher<'_> {
                     if let Some(entry) = self.links.get_mut(&link.id) {
                         entry.retry = true;
                     }
-                    moved = false;
                     break;
                 }
                 Err(found) => {
@@ -616,12 +627,14 @@ impl Dispatcher<'_> {
                 }
             }
         }
+        // Perhaps only a part of a message.
+        let moved = rx.position() != position;
         // Published before a callback, which may take long.
         pipe.publish_head(&mut rx);
         pipe.step_aside(rx);
         self.moved |= moved;
         if let Some(entry) = self.links.get_mut(&link.id) {
-            entry.ahead = ahead;
+            entry.ahead = ahead.unwrap_or_default();
             if moved {
                 entry.rings = 0;
             }
@@ -664,6 +677,9 @@ impl Dispatcher<'_> {
             && !matches!(action, Action::OpenFrame { .. })
         {
             return link.violation(violation);
+        }
+        if action != Action::Emit {
+            self.recent.clear(self.engine);
         }
         match action {
             Action::Emit => self.emit(link, &envelope, payload, None),
@@ -735,7 +751,10 @@ impl Dispatcher<'_> {
             match link.scoped(envelope.frame) {
                 None if self.in_turn => self.recent.emit(all, &delivery),
                 None => receiver::emit(&[Some((all, channel))], &delivery),
-                Some(scoped) => receiver::emit(&scoped.targets(all, channel, request.is_some()), &delivery),
+                Some(scoped) => {
+                    self.recent.clear(self.engine);
+                    receiver::emit(&scoped.targets(all, channel, request.is_some()), &delivery)
+                }
             }
         } else {
             self.at_frame(link, envelope.frame, |frame| {

@@ -1018,6 +1018,11 @@ impl Link {
         Some((message, behind))
     }
 
+    /// How many messages were read for the dispatcher.
+    pub(crate) fn inbox_len(&self) -> usize {
+        if self.has_inbox() { self.inbox.lock().messages.len() } else { 0 }
+    }
+
     pub(crate) fn has_inbox(&self) -> bool {
         self.inbox_bytes.load(Ordering::Acquire) != 0
     }

@@ -275,8 +275,8 @@ impl Receiver {
     }
 }
 
-/// The listeners of the channel that was emitted last, kept while a link's turn lasts: a run of messages on one channel asks
-/// for them once.
+/// The listeners of the channel that was emitted last, kept as long as messages on it follow each other in a link's turn:
+/// such a run asks for them once. Nothing else that is foreign runs meanwhile, which might wait for what they captured.
 #[derive(Default)]
 pub(super) struct Recent {
     /// Its memory serves again.
@@ -308,8 +308,12 @@ impl Recent {
         let limits = &delivery.link.engine.wire_limits;
         wire::check_args(delivery.payload, limits, self.kept.is_none()).map_err(|error| error.to_string())?;
         let Some((_, _, snapshot)) = &self.kept else { return Ok(false) };
-        receiver.run(snapshot, channel, delivery).map_err(|error| error.to_string())?;
-        Ok(true)
+        let ran = receiver.run(snapshot, channel, delivery).map_err(|error| error.to_string());
+        // One that has run its once, or removed another, must not keep it: what that captured is dropped now.
+        if receiver.version.load(Ordering::Acquire) != version {
+            self.clear(&delivery.link.engine);
+        }
+        ran.map(|()| true)
     }
 }
 

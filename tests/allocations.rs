@@ -7,7 +7,7 @@ mod support;
 use ringmain::Wait;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
-use support::{builder, pair_of};
+use support::{Gate, builder, pair_of};
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -32,6 +32,18 @@ fn calls_and_messages_of_numbers_allocate_nothing_on_either_side() {
                 assert_eq!(answer, round);
             }
         };
+        // What only a busy machine does otherwise: messages that pile up, threads that wait beside each other.
+        let gate = Gate::default();
+        let waits = gate.clone();
+        ipc_main.on("hold", move |_, ()| waits.wait());
+        ipc_renderer.send("hold", ()).unwrap();
+        gate.reached();
+        (0..100_i64).for_each(|round| ipc_renderer.send("note", (round,)).unwrap());
+        gate.open();
+        std::thread::scope(|scope| {
+            scope.spawn(|| rounds(200));
+            rounds(200);
+        });
         rounds(WARM_UP);
         let region = Region::new(COUNTED);
         rounds(ROUNDS);

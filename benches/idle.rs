@@ -8,18 +8,11 @@
 mod support;
 
 use ringmain::{IpcMain, IpcRenderer};
-use rustix::process::{Resource, Rlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::Peer;
-
-/// As many descriptors as this process may have: main takes three for a renderer.
-fn raise_descriptor_limit() {
-    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-}
 
 /// Nanoseconds of the clock that both processes share.
 fn now() -> u64 {
@@ -52,7 +45,7 @@ fn is_ours(task: &std::fs::DirEntry) -> bool {
 
 fn play_main(with: &str) {
     support::outlive_no_bench();
-    raise_descriptor_limit();
+    support::raise_descriptor_limit();
     let ipc_main = IpcMain::new().expect("a main");
     ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).expect("a handler");
     ipc_main.handle("memory", |_event, ()| Ok((status_kib("RssAnon"), status_kib("RssShmem")))).expect("a handler");
@@ -208,7 +201,7 @@ fn main() {
     if support::plays(&[("main", play_main)]) {
         return;
     }
-    raise_descriptor_limit();
+    support::raise_descriptor_limit();
     let is_short = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
     memory(if is_short { 20 } else { 200 });
     idle(if is_short { 20 } else { 100 }, Duration::from_secs(if is_short { 1 } else { 10 }));

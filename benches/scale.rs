@@ -7,18 +7,11 @@ mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use ringmain::{Invoke, IpcMain, IpcRenderer};
-use rustix::process::{Resource, Rlimit};
 use support::Peer;
-
-/// As many descriptors as this process may have: main takes three for a renderer.
-fn raise_descriptor_limit() {
-    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-}
 
 fn play_main(_with: &str) {
     support::outlive_no_bench();
-    raise_descriptor_limit();
+    support::raise_descriptor_limit();
     let ipc_main = IpcMain::new().expect("a main");
     ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).expect("a handler");
     let name = format!("bench-scale-{}", std::process::id());
@@ -31,7 +24,7 @@ fn call(ipc_renderer: &IpcRenderer) -> i64 {
 }
 
 fn scale(criterion: &mut Criterion) {
-    raise_descriptor_limit();
+    support::raise_descriptor_limit();
     let peer = Peer::start("main", "");
     let mut ipc_renderers = Vec::new();
     let mut group = criterion.benchmark_group("scale");

@@ -15,7 +15,7 @@ mod sleeps;
 
 use criterion::{Bencher, Criterion};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 #[allow(unused_imports, reason = "each bench uses its part")]
 pub(crate) use sleeps::Sleepers;
@@ -71,6 +71,12 @@ pub(crate) fn again(role: &str, with: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.env(ROLE, role).env(WITH, with);
     command
+}
+
+/// As many descriptors as this process may have: main takes three for a renderer.
+pub(crate) fn raise_descriptor_limit() {
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 // ---- pinning ------------------------------------------------------------------------------------------------------

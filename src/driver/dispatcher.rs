@@ -2,7 +2,7 @@
 
 use super::call::{self, Outcome, Reply};
 use super::receiver::{self, Receiver, Recent};
-use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake};
+use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake, wake_all};
 use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::Error;
 use crate::link::EXIT_GRACE;
@@ -84,7 +84,7 @@ struct Dispatcher<'a> {
     looked: Instant,
     /// The memory of the last request, for the next one.
     spare: Option<Arc<Request>>,
-    /// Listeners that are kept while a turn lasts.
+    /// Listeners that are kept while a turn brings messages of one channel.
     recent: Recent,
     in_turn: bool,
     /// Something was read, perhaps only a part of a message.
@@ -607,7 +607,7 @@ impl Dispatcher<'_> {
                         ahead.push_back(std::mem::replace(&mut buffer, self.buffers.pop().unwrap_or_default()));
                         continue;
                     }
-                    if link.route(&mut buffer, &mut self.wakers) == Routed::Settle {
+                    if link.route(&mut buffer, &mut self.wakers, None) == Routed::Settle {
                         break;
                     }
                     if buffer.capacity() == 0 {
@@ -639,9 +639,7 @@ impl Dispatcher<'_> {
                 entry.rings = 0;
             }
         }
-        if !self.wakers.is_empty() {
-            wake(self.wakers.drain(..), self.engine);
-        }
+        wake_all(&mut self.wakers, self.engine);
         if let Some(violation) = violation {
             link.violation(violation);
         }

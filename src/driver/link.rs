@@ -937,18 +937,12 @@ impl Link {
     // ---- reading ------------------------------------------------------------------------------------------------
 
     /// Takes a message just read, with the role held: replies go to their calls, the rest to the inbox.
-    pub(crate) fn route(self: &Arc<Self>, message: &mut Vec<u8>, wakers: &mut Vec<Waker>) -> Routed {
-        self.route_for(None, &mut None, message, wakers)
-    }
-
-    /// As [`route`](Self::route); the reply to the call `own` goes to `answer`, without its slot.
-    #[inline]
-    fn route_for(
+    /// The reply to the call that the reading thread itself waits for goes where `own` says, past its slot.
+    pub(crate) fn route(
         self: &Arc<Self>,
-        own: Option<u64>,
-        answer: &mut Option<Reply>,
         message: &mut Vec<u8>,
         wakers: &mut Vec<Waker>,
+        own: Option<(u64, &mut Option<Reply>)>,
     ) -> Routed {
         self.counters.received(message.len());
         let (action, kind, payload) = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
@@ -961,7 +955,9 @@ impl Link {
         match action {
             Action::Complete { call } => {
                 let reply = Reply::take(message, payload, kind);
-                if own == Some(call) {
+                if let Some((id, answer)) = own
+                    && id == call
+                {
                     // Whoever takes the call out of the table has it: nobody else answers it then.
                     match self.calls.lock().end(call) {
                         Some(_) => *answer = Some(reply),
@@ -1130,10 +1126,11 @@ impl Waiter for LinkWaiter<'_> {
     }
 
     fn route(&mut self, message: &mut Vec<u8>) -> Routed {
-        let routed = match &mut self.waits_for {
-            WaitsFor::Answer { id, answer, .. } => self.link.route_for(Some(*id), answer, message, &mut self.wakers),
-            WaitsFor::Condition(_) => self.link.route(message, &mut self.wakers),
+        let own = match &mut self.waits_for {
+            WaitsFor::Answer { id, answer, .. } => Some((*id, answer)),
+            WaitsFor::Condition(_) => None,
         };
+        let routed = self.link.route(message, &mut self.wakers, own);
         if self.link.has_inbox() {
             // Needs no role, so it may be told at once; no system call if it is awake.
             self.link.engine.ring();
@@ -1146,9 +1143,7 @@ impl Waiter for LinkWaiter<'_> {
     }
 
     fn settle(&mut self) {
-        if !self.wakers.is_empty() {
-            super::wake(self.wakers.drain(..), &self.link.engine);
-        }
+        super::wake_all(&mut self.wakers, &self.link.engine);
     }
 }
 

@@ -217,6 +217,14 @@ pub(crate) fn wake(wakers: impl IntoIterator<Item = Waker>, engine: &Engine) {
     }
 }
 
+/// Wakes those who were collected, mostly nobody: draining an empty list would cost every message.
+#[inline]
+pub(crate) fn wake_all(wakers: &mut Vec<Waker>, engine: &Engine) {
+    if !wakers.is_empty() {
+        wake(wakers.drain(..), engine);
+    }
+}
+
 thread_local! {
     static THREAD: Cell<Option<ThreadId>> = const { Cell::new(None) };
 }

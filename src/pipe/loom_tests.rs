@@ -208,6 +208,15 @@ impl Side {
         waited
     }
 
+    /// A dispatcher that reads up to the foreign message, then answers the first caller quietly.
+    fn answers_behind_foreign(self: &Arc<Self>) -> JoinHandle<()> {
+        let side = self.clone();
+        thread::spawn(move || {
+            side.dispatch_until(FOREIGN);
+            side.send(0, 1, QUIET);
+        })
+    }
+
     fn caller(self: &Arc<Self>, caller: usize) -> JoinHandle<Waited> {
         let side = self.clone();
         thread::spawn(move || side.wait(caller))
@@ -463,13 +472,7 @@ fn a_waiting_caller_drains_what_it_has_sent() {
         let (main, renderer) = link(16);
         // As if asleep all the while: nobody rings the bell that it sleeps on.
         renderer.announce_dispatcher();
-        let serving = {
-            let main = main.clone();
-            thread::spawn(move || {
-                main.dispatch_until(FOREIGN);
-                main.send(0, 1, QUIET);
-            })
-        };
+        let serving = main.answers_behind_foreign();
         renderer.send(FOREIGN, 6 * RECORD, LOUD);
         assert_eq!(renderer.wait(0), Waited::Done);
         serving.join().unwrap();
@@ -482,13 +485,7 @@ fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
     model("no room, drained by the caller beside a dispatcher", Some(1), || {
         let (main, renderer) = link(16);
         renderer.announce_dispatcher();
-        let serving = {
-            let main = main.clone();
-            thread::spawn(move || {
-                main.dispatch_until(FOREIGN);
-                main.send(0, 1, QUIET);
-            })
-        };
+        let serving = main.answers_behind_foreign();
         renderer.send(FOREIGN, 4 * RECORD, LOUD);
         let turning = {
             let renderer = renderer.clone();

@@ -274,9 +274,8 @@ impl Args {
 
     fn of_list(list: &[u8]) -> Result<Self> {
         let bounds = Bounds { depth: MAX_DEPTH, values: u32::MAX, utf8: true };
-        let scan = check::list(list, &bounds)
+        let (count, scan) = check::list(list, &bounds)
             .map_err(|fault| ValueError::malformed(fault).within(&check::path_of_fault(list, &bounds)))?;
-        let count = check::list_len(&mut &list[..]).map_err(ValueError::malformed)?;
         Ok(Self { list: list.into(), count, values: scan.values, depth: scan.depth })
     }
 

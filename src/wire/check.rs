@@ -16,25 +16,19 @@ pub(crate) fn check(payload: &[u8], limits: &Limits, utf8: bool) -> Result<usize
     Ok(scan.values as usize)
 }
 
-/// Like [`check`] for an argument list, which must be an array.
-pub(crate) fn check_args(payload: &[u8], limits: &Limits, utf8: bool) -> Result<(), Violation> {
+/// Like [`check`] for an argument list, which must be an array; returns how many arguments there are.
+pub(crate) fn check_args(payload: &[u8], limits: &Limits, utf8: bool) -> Result<u32, Violation> {
     let bounds = Bounds::of(limits, utf8);
-    if is_simple_list(payload, &bounds) {
-        return Ok(());
+    if let Some(count) = simple_list(payload, &bounds) {
+        return Ok(count);
     }
-    match list(payload, &bounds) {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(explain(payload, limits, utf8, "args", fault)),
-    }
+    list(payload, &bounds).map(|(count, _)| count).map_err(|fault| explain(payload, limits, utf8, "args", fault))
 }
 
-/// Checks an argument list; returns what it holds.
-#[inline]
-pub(super) fn list(payload: &[u8], bounds: &Bounds) -> Result<Scan, Fault> {
-    if !matches!(payload.first(), Some(0x90..=0x9f | 0xdc | 0xdd)) {
-        list_len(&mut &payload[..])?; // says what it is instead
-    }
-    whole(payload, bounds)
+/// Checks an argument list; returns its length and what it holds.
+pub(super) fn list(payload: &[u8], bounds: &Bounds) -> Result<(u32, Scan), Fault> {
+    let count = list_len(&mut &payload[..])?;
+    Ok((count, whole(payload, bounds)?))
 }
 
 /// Reads the head of an argument list.
@@ -292,20 +286,19 @@ fn trusted_width(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether a payload is a list of up to 15 such values: what most messages are, at a quarter of a scan's instructions.
-/// False says nothing.
+/// The length of a payload that is a list of up to 15 such values: what most messages are, at a quarter of a scan's
+/// instructions. None says nothing.
 #[inline]
-fn is_simple_list(payload: &[u8], bounds: &Bounds) -> bool {
-    let Some((&first @ 0x90..=0x9f, mut rest)) = payload.split_first() else { return false };
+fn simple_list(payload: &[u8], bounds: &Bounds) -> Option<u32> {
+    let (&first @ 0x90..=0x9f, mut rest) = payload.split_first()? else { return None };
     let count = u32::from(first & 0x0f);
     if bounds.utf8 || bounds.depth == 0 || count >= bounds.values {
-        return false;
+        return None;
     }
     for _ in 0..count {
-        let Some(after) = trusted_width(rest).and_then(|width| rest.get(width..)) else { return false };
-        rest = after;
+        rest = rest.get(trusted_width(rest)?..)?;
     }
-    rest.is_empty()
+    rest.is_empty().then_some(count)
 }
 
 /// Scans the first value of `bytes`, of which more may follow.

@@ -884,9 +884,9 @@ fn every_refusal_of_the_check_names_path_and_numbers() {
         assert!(Args::from_payload(bytes).unwrap_err().is_malformed(), "{expected}");
     }
     // What is not UTF-8 passes a check that leaves it to the decoder.
-    check_args(&[0x91, 0xa2, b'a', 0xff], &Limits::default(), false).unwrap();
+    assert_eq!(check_args(&[0x91, 0xa2, b'a', 0xff], &Limits::default(), false).unwrap(), 1);
     assert_eq!(check(&[0x93, 1, 2, 3], &Limits::default(), true).unwrap(), 4);
-    check_args(&[0x93, 1, 2, 3], &Limits::default(), true).unwrap();
+    assert_eq!(check_args(&[0x93, 1, 2, 3], &Limits::default(), true).unwrap(), 3);
 }
 
 #[test]
@@ -1423,7 +1423,7 @@ fn read_all(bytes: &[u8]) {
     let _ = decode_args::<(Option<String>, Internal, Adjacent)>(bytes);
     if let Ok(args) = decode_args::<Args>(bytes) {
         assert_eq!(args.to_values().len(), args.len());
-        check_args(bytes, &limits, true).unwrap();
+        assert_eq!(args.len() as u32, check_args(bytes, &limits, true).unwrap());
     }
 }
 
@@ -1491,8 +1491,8 @@ proptest! {
         let limits = Limits { max_values, max_depth, ..Limits::default() };
         for bytes in [&bytes[..], bytes[..].strip_prefix(&[0x91]).unwrap_or(&[])] {
             // With the text looked at, all of it is scanned; there is none here that is not UTF-8.
-            prop_assert_eq!(check_args(bytes, &limits, false).is_ok(), check_args(bytes, &limits, true).is_ok());
-            prop_assert_eq!(check(bytes, &limits, false).is_ok(), check(bytes, &limits, true).is_ok());
+            prop_assert_eq!(check_args(bytes, &limits, false).ok(), check_args(bytes, &limits, true).ok());
+            prop_assert_eq!(check(bytes, &limits, false).ok(), check(bytes, &limits, true).ok());
         }
     }
 

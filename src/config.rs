@@ -45,7 +45,7 @@ pub(crate) const MAX_TEXT: usize = 65_536;
 impl Default for Config {
     fn default() -> Self {
         Self {
-            ring_size: 128 << 10,
+            ring_size: 1 << 20,
             queue_limit: 16 << 20,
             process_limit: 512 << 20,
             max_message_size: 64 << 20,

@@ -76,13 +76,13 @@ impl Deref for SharedWord {
 
 /// Memory for [`shared_words`], to be handed to another process.
 pub fn shared_memory() -> io::Result<OwnedFd> {
-    sys::create_sealed_memory("ringmain-bench", PAGE)
+    sys::create_sealed_memory("ringmain-bench", PAGE, &[0..PAGE])
 }
 
 /// Two words on lines of their own in such memory.
 pub fn shared_words(memory: impl AsFd) -> io::Result<[SharedWord; 2]> {
     sys::check_sealed(&memory, PAGE).map_err(io::Error::other)?;
-    let region = Region::mapped(sys::Mapping::map(&memory, PAGE)?);
+    let region = Region::mapped(sys::Mapping::map(&memory, PAGE, &[0..PAGE])?);
     Ok([0, 128].map(|offset| SharedWord(region.word32(offset).expect("a word inside the page"))))
 }
 

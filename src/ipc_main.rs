@@ -227,8 +227,13 @@ pub struct IpcMainBuilder {
 impl IpcMainBuilder {
     common_options!();
 
-    /// Bytes of each of a link's two rings, a power of two from 1 KiB to 1 GiB. Default 128 KiB, which stays in the L2
-    /// cache; larger messages flow through in chunks. A link maps two rings and 8 KiB, allocated and prefaulted.
+    /// Bytes of each of a link's two rings, a power of two from 1 KiB to 1 GiB. Default 1 MiB. Messages of up to a
+    /// 256th of a ring (4 KiB) use its first eighth alone, which stays in the L2 cache; longer ones follow each other
+    /// through all of it, those above a 32nd in chunks. (A ring of up to 32 KiB has no such parts.)
+    ///
+    /// A link maps two rings and 8 KiB. The first eighths are allocated and prefaulted at once (264 KiB together); the
+    /// rest gets memory when long messages follow each other, an eighth at a time, and keeps it. Where there is none, long
+    /// messages do with what there is.
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.config.ring_size = bytes;

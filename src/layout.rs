@@ -2,6 +2,8 @@
 //! are agreed in the handshake and nothing is decided by what the region itself says.
 
 use crate::region::WORD;
+use crate::ring::window_of;
+use std::ops::Range;
 
 /// Distance between words that different sides write: two cache lines, because x86-64 fetches lines in pairs.
 pub(crate) const LINE: usize = 128;
@@ -100,6 +102,13 @@ impl Layout {
         };
         let apart = |x: (usize, usize), y: (usize, usize)| x.1 <= y.0 || y.1 <= x.0;
         apart(a, b) && apart(a, c) && apart(b, c) && [a, b, c].iter().all(|part| part.1 <= self.region)
+    }
+
+    /// The bytes that have memory from the start: control words and the windows of the rings. The rest gets some when
+    /// long messages flow.
+    pub(crate) fn parts(&self) -> [Range<usize>; 2] {
+        let window_end = |ring: &RingPlace| ring.offset + window_of(ring.words) * WORD;
+        [0..window_end(&self.to_renderer), self.to_main.offset..window_end(&self.to_main)]
     }
 
     /// Offset of the block of words of the direction that main writes (`true`) or reads.

@@ -184,7 +184,7 @@ pub(crate) struct Tx {
     queued: usize,
     /// Those of them that are sent on behalf of other peers.
     routed: usize,
-    /// The largest record: a quarter of the ring.
+    /// The largest record.
     chunk: usize,
     /// Memory of the last large message, which goes to whoever sends the next one.
     spare: Vec<u8>,
@@ -345,7 +345,7 @@ impl Pipe {
                 queue: VecDeque::new(),
                 queued: 0,
                 routed: 0,
-                chunk: (out_ring.words / 4 - 1) * crate::region::WORD,
+                chunk: ring::max_chunk(out_ring.words),
                 spare: Vec::new(),
                 wanting: false,
                 looks: 0,
@@ -476,7 +476,7 @@ impl Pipe {
             let prefix = if front.sent == 0 && !whole { 8 } else { 0 };
             // The ring's part of a large message: full chunks, and what is left.
             let part = left.min(tx.chunk - prefix);
-            match tx.writer.reserve(part + prefix) {
+            match tx.writer.reserve_part(part + prefix, front.bytes.len()) {
                 Ok(mut record) => {
                     record.write(prefix, &front.bytes[front.sent..front.sent + part]);
                     if prefix != 0 {

@@ -13,6 +13,8 @@
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
 use std::mem::MaybeUninit;
 use std::ops::Deref;
+#[cfg(not(loom))]
+use std::ops::Range;
 
 /// Size of one ring word in bytes.
 pub(crate) const WORD: usize = 8;
@@ -54,7 +56,7 @@ mod storage {
     use super::*;
     use std::ptr::NonNull;
 
-    #[expect(dead_code, reason = "held for its Drop: it unmaps")]
+    #[allow(dead_code, reason = "held for its Drop: it unmaps")]
     enum Storage {
         Mapped(crate::sys::Mapping),
         Named(shared_memory::Shmem),
@@ -75,10 +77,10 @@ mod storage {
     pub(crate) struct Region {
         base: NonNull<u8>,
         len: usize,
-        _storage: Storage,
+        storage: Storage,
     }
 
-    // SAFETY: the memory behind `base` lives as long as `_storage` and is reached through atomics and raw copies only;
+    // SAFETY: the memory behind `base` lives as long as `storage` and is reached through atomics and raw copies only;
     // `Shmem` and `Mapping` are moved and dropped, never used from two threads.
     unsafe impl Send for Region {}
     // SAFETY: as above; `&Region` gives out nothing but atomics and checked copies.
@@ -87,7 +89,7 @@ mod storage {
     impl Region {
         /// A region over a mapped descriptor.
         pub(crate) fn mapped(mapping: crate::sys::Mapping) -> Arc<Self> {
-            Arc::new(Self { base: mapping.as_ptr(), len: mapping.len(), _storage: Storage::Mapped(mapping) })
+            Arc::new(Self { base: mapping.as_ptr(), len: mapping.len(), storage: Storage::Mapped(mapping) })
         }
 
         /// A region over a named object; `len` was compared with its size before anything was touched.
@@ -96,14 +98,24 @@ mod storage {
             if shmem.len() < len || !(base.as_ptr() as usize).is_multiple_of(WORD) {
                 return None;
             }
-            Some(Arc::new(Self { base, len, _storage: Storage::Named(shmem) }))
+            Some(Arc::new(Self { base, len, storage: Storage::Named(shmem) }))
         }
 
         /// A region of `len` bytes (rounded up to words) inside this process, zeroed.
         pub(crate) fn in_process(len: usize) -> Arc<Self> {
             let words: Box<[AtomicU64]> = (0..len.div_ceil(WORD)).map(|_| AtomicU64::new(0)).collect();
             let words = NonNull::from(Box::leak(words));
-            Arc::new(Self { base: words.cast(), len: words.len() * WORD, _storage: Storage::Words(words) })
+            Arc::new(Self { base: words.cast(), len: words.len() * WORD, storage: Storage::Words(words) })
+        }
+
+        /// Gives memory to a range of bytes, which must lie inside. False: there is none, and what is there is as it was.
+        fn populate(&self, range: Range<usize>) -> bool {
+            if matches!(self.storage, Storage::Words(_)) {
+                return true;
+            }
+            debug_assert!(range.start <= range.end && range.end <= self.len);
+            // SAFETY: the range lies in the mapping, which begins at a page and which `storage` keeps.
+            unsafe { crate::sys::populate(self.base.add(range.start), range.len()) }.is_ok()
         }
 
         /// The 32-bit word at a byte offset.
@@ -177,6 +189,14 @@ mod storage {
         #[inline(always)]
         pub(crate) fn len(&self) -> usize {
             self.mask + 1
+        }
+
+        /// Gives memory to the words from `from` up to `to`, which must not be larger than their number. False: there is
+        /// none.
+        pub(crate) fn populate(&self, from: usize, to: usize) -> bool {
+            assert!(from <= to && to <= self.len());
+            let offset = self.base.as_ptr() as usize - self._region.base.as_ptr() as usize;
+            self._region.populate(offset + from * WORD..offset + to * WORD)
         }
 
         /// The word at a position, taken modulo the number of words.
@@ -394,6 +414,10 @@ mod storage {
         }
 
         pub(crate) fn prefetch_behind(&self, _position: u64) {}
+
+        pub(crate) fn populate(&self, _from: usize, _to: usize) -> bool {
+            true
+        }
 
         fn cell(&self, position: u64) -> &UnsafeCell<()> {
             &self.0[position as usize & (self.len() - 1)].copied

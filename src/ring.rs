@@ -10,6 +10,8 @@
 //!   word of the oldest unread record.
 //! * A record with its word is at most half the ring, so that padding and record fit an empty ring at any position.
 //! * Padding is legal only at an offset other than 0, reaches exactly to the end, never twice running.
+//! * Short records lie in the first part of the ring, its *window*; long ones follow each other through all of it
+//!   ([`window_of`] says why).
 //! * The writer accepts a head only between the last one seen and its own position.
 //!
 //! The ring never waits, allocates or parses. What the other side may change meanwhile: everything in the words; the
@@ -54,6 +56,25 @@ fn words_of(len: usize) -> u64 {
 /// The largest record in bytes for a ring of `words`: half the ring, the record word included.
 pub(crate) fn max_record(words: usize) -> usize {
     (words / 2 - 1) * WORD
+}
+
+/// The first words of a ring of `words`: its window. A short record that would end beyond it is padded to the beginning, so
+/// that short messages use little memory again and again, which stays in the caches and is all that is allocated at first.
+///
+/// Long ones roam: those of messages that are longer than a 32nd of the window. Memory that the reader has just read lies
+/// in its cache, and a writer gets it back from there at 9 GB/s; what has not been used for about the size of a
+/// second-level cache, at 30 (`PERFORMANCE.md`).
+pub(crate) fn window_of(words: usize) -> usize {
+    (words / 8).max(words.min(SMALL_RING))
+}
+
+/// The largest ring, in words, that is its own window.
+const SMALL_RING: usize = (32 << 10) / WORD;
+
+/// The largest record in bytes that messages are cut into, for a ring of `words`: a quarter of the window, its record word
+/// included.
+pub(crate) fn max_chunk(words: usize) -> usize {
+    (window_of(words) / 4 - 1) * WORD
 }
 
 /// Why nothing could be reserved.
@@ -107,30 +128,76 @@ pub(crate) struct Writer {
     position: u64,
     /// The last head accepted.
     seen: u64,
+    /// Words of the window.
+    window: u64,
+    /// Bytes of the longest message that stays in it.
+    longest_short: u64,
+    /// Words from the beginning on that have memory, more than once they are needed.
+    ready: u64,
+    /// Up to where long records may lie: the whole ring, unless there was no memory for it.
+    limit: u64,
+    /// The largest record in bytes.
+    most: usize,
 }
 
 impl Writer {
-    /// The writer of an empty, zeroed ring.
+    /// The writer of an empty, zeroed ring, whose window has memory.
     pub(crate) fn new(words: Words, head: Word64) -> Self {
-        Self { words, head, position: 0, seen: 0 }
+        let (window, limit) = (window_of(words.len()) as u64, words.len() as u64);
+        let most = max_record(words.len());
+        let longest_short = window * WORD as u64 / 32;
+        Self { words, head, position: 0, seen: 0, window, longest_short, ready: window, limit, most }
     }
 
-    /// The largest record in bytes.
-    pub(crate) fn max_record(&self) -> usize {
-        max_record(self.words.len())
+    /// Words to skip before a record of `size` words, and where it ends then, the next record's word not included.
+    #[inline]
+    fn place(&self, size: u64, is_long: bool) -> (u64, u64) {
+        let ring = self.words.len() as u64;
+        let offset = self.position & (ring - 1);
+        let limit = if is_long { self.limit } else { self.window };
+        // The next record's word lies inside as well, unless it is the ring's first one.
+        let end = offset + size;
+        if end < limit || end == ring { (0, end) } else { (ring - offset, size) }
     }
 
-    /// Room for a record of `len` bytes, and the word behind it zeroed. Dropping the reservation changes nothing that is
-    /// in use.
+    /// Gets memory up to `end`; where there is none, what there is serves from now on.
+    #[cold]
+    fn grow(&mut self, end: u64) {
+        let ring = self.words.len() as u64;
+        let wanted = (end + 1).next_multiple_of(self.window).min(ring);
+        if self.words.populate(self.ready as usize, wanted as usize) {
+            self.ready = wanted;
+        } else {
+            self.limit = self.ready;
+            // Half of it, with the next record's word, for the same reason as in the whole ring.
+            self.most = self.most.min((self.limit as usize / 2 - 2) * WORD);
+        }
+    }
+
+    /// Room for a record of `len` bytes that is a message. See [`reserve_part`](Self::reserve_part).
     #[inline]
     pub(crate) fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, WriteError> {
-        if len > self.max_record() {
+        self.reserve_part(len, len)
+    }
+
+    /// Room for a record of `len` bytes, a part of a message of `whole`, and the word behind it zeroed. Dropping the
+    /// reservation changes nothing that is in use.
+    #[inline]
+    pub(crate) fn reserve_part(&mut self, len: usize, whole: usize) -> Result<Reservation<'_>, WriteError> {
+        if len > self.most {
             return Err(WriteError::TooLarge);
         }
         let ring = self.words.len() as u64;
         let size = words_of(len);
-        let to_end = ring - (self.position & (ring - 1));
-        let padding = if size <= to_end { 0 } else { to_end };
+        let is_long = whole as u64 > self.longest_short;
+        let (mut padding, last) = self.place(size, is_long);
+        if last >= self.ready && self.ready < self.limit {
+            self.grow(last);
+            if len > self.most {
+                return Err(WriteError::TooLarge);
+            }
+            (padding, _) = self.place(size, is_long);
+        }
         let end = self.position + padding + size + 1;
         if end - self.seen > ring {
             // [free/reuse] Acquire: the reader's copies out of these words happened before its Release of the head.
@@ -206,12 +273,15 @@ pub(crate) struct Reader {
     looked: u64,
     /// Padding was skipped and no record read since.
     behind_padding: bool,
+    /// Words after which the head is published: a quarter of the window.
+    quarter: u64,
 }
 
 impl Reader {
     /// The reader of an empty, zeroed ring.
     pub(crate) fn new(words: Words, head: Word64) -> Self {
-        Self { words, head, position: 0, published: 0, looked: 0, behind_padding: false }
+        let quarter = window_of(words.len()) as u64 / 4;
+        Self { words, head, position: 0, published: 0, looked: 0, behind_padding: false, quarter }
     }
 
     /// Whether a record, or something that is none, lies at the reader's position. Spurious where only padding does.
@@ -289,20 +359,21 @@ impl Reader {
         u64::from_le_bytes(bytes.map(|byte| unsafe { byte.assume_init() }))
     }
 
-    /// Leaves the record behind; publishes the head after each quarter of the ring. Returns whether a look at the
+    /// Leaves the record behind; publishes the head after each quarter of the window. Returns whether a look at the
     /// writer's wish for room is due, as [`publish`](Self::publish) does.
     #[inline]
     pub(crate) fn release(&mut self, record: Record) -> bool {
         self.position += words_of(record.len);
         self.behind_padding = false;
-        self.position - self.published >= self.quarter() && self.publish()
+        self.position - self.published >= self.quarter && self.publish()
     }
 
     /// Publishes the head; due when the ring is found empty and before anything that may take long.
     ///
-    /// Returns true after each quarter of the ring: the caller must then look, behind a fence, whether the writer wants
+    /// Returns true after each quarter of the window: the caller must then look, behind a fence, whether the writer wants
     /// room. In between no fence is needed: a writer that finds no room has seen at least the head of the last look, so
-    /// it lacks less than a quarter, which an otherwise empty ring has for a record of at most a quarter and its padding.
+    /// it lacks less than a quarter of the window. The rest of the ring has room for a record of at most another quarter
+    /// and its padding, which is at most a record longer than what lies behind the window.
     #[inline]
     pub(crate) fn publish(&mut self) -> bool {
         if self.published != self.position {
@@ -310,7 +381,7 @@ impl Reader {
             self.head.store(self.position, order(Pair::FreeReuse, Ordering::Release));
             self.published = self.position;
         }
-        let due = self.position - self.looked >= self.quarter();
+        let due = self.position - self.looked >= self.quarter;
         if due {
             self.looked = self.position;
         }
@@ -333,10 +404,6 @@ impl Reader {
     pub(crate) fn publish_and_look(&mut self) {
         self.publish();
         self.looked = self.position;
-    }
-
-    fn quarter(&self) -> u64 {
-        self.words.len() as u64 / 4
     }
 }
 

@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["error", "link", "wake", "wire"]),
     // memory tower
     ("sys", &[]),
-    ("layout", &["region"]),
+    ("layout", &["region", "ring"]),
     ("region", &["sync", "sys"]),
     ("ring", &["region", "sync"]),
     ("role", &["sync"]),

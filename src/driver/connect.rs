@@ -119,12 +119,13 @@ struct Memory {
     fd: Option<OwnedFd>,
 }
 
-fn create_memory(backing: Backing, len: usize) -> Result<Memory> {
+fn create_memory(backing: Backing, layout: &Layout) -> Result<Memory> {
+    let (len, parts) = (layout.region, layout.parts());
     let system = |error| Error::system(format!("cannot allocate {len} bytes of shared memory"), error);
     match backing {
         Backing::Sealed => {
-            let fd = sys::create_sealed_memory("ringmain", len).map_err(system)?;
-            let mapping = sys::Mapping::map(&fd, len).map_err(system)?;
+            let fd = sys::create_sealed_memory("ringmain", len, &parts).map_err(system)?;
+            let mapping = sys::Mapping::map(&fd, len, &parts).map_err(system)?;
             Ok(Memory { region: Region::mapped(mapping), offered: OfferedBacking::Sealed, fd: Some(fd) })
         }
         Backing::Named => {
@@ -134,7 +135,7 @@ fn create_memory(backing: Backing, len: usize) -> Result<Memory> {
             let shmem =
                 ShmemConf::new().size(len).os_id(&name).create().map_err(|error| system(shared_memory_error(error)))?;
             // Allocated before first touch: a full tmpfs is an error here, never a SIGBUS. Dropping `shmem` unlinks.
-            sys::shm_allocate(&name, len).map_err(system)?;
+            sys::shm_allocate(&name, len, &parts).map_err(system)?;
             let region = Region::named(shmem, len)
                 .ok_or_else(|| system(io::Error::other("the named memory is smaller than asked for")))?;
             Ok(Memory { region, offered: OfferedBacking::Named(name), fd: None })
@@ -157,7 +158,7 @@ impl Engine {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let system = |what: &'static str| move |error| Error::system(what, error);
         let layout = Layout::new(self.config.ring_size, id);
-        let memory = create_memory(self.config.backing, layout.region)?;
+        let memory = create_memory(self.config.backing, &layout)?;
         let doorbell = sys::EventFd::new().map_err(system("cannot make a doorbell for the renderer"))?;
         if let (Ok(magic), Ok(version)) = (memory.region.word64(0), memory.region.word64(8)) {
             magic.store(MAGIC, Ordering::Relaxed);
@@ -457,8 +458,8 @@ fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Resu
         OfferedBacking::Sealed => {
             let fd = fds.next().ok_or("main sent no descriptor of the region")?;
             sys::check_sealed(&fd, layout.region)?;
-            let mapping = sys::Mapping::map(&fd, layout.region).map_err(Unusable::system("cannot map the region"))?;
-            Region::mapped(mapping)
+            let mapping = sys::Mapping::map(&fd, layout.region, &layout.parts());
+            Region::mapped(mapping.map_err(Unusable::system("cannot map the region"))?)
         }
         OfferedBacking::Named(name) => {
             if !name.trim_start_matches('/').starts_with(NAME_PREFIX) {

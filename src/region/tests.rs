@@ -101,8 +101,8 @@ fn bytes_are_copied_exactly_at_every_length_and_place() {
 
 #[test]
 fn bytes_are_copied_exactly_between_two_mappings() {
-    let memory = crate::sys::create_sealed_memory("ringmain-test", 4096).unwrap();
-    let map = || Region::mapped(crate::sys::Mapping::map(&memory, 4096).unwrap());
+    let memory = crate::sys::create_sealed_memory("ringmain-test", 4096, &[0..4096]).unwrap();
+    let map = || Region::mapped(crate::sys::Mapping::map(&memory, 4096, &[0..4096]).unwrap());
     let (one, other) = (map(), map());
     copies_are_exact(&one.words(1024, 128).unwrap(), &other.words(1024, 128).unwrap());
     one.word32(4).unwrap().store(1, Ordering::Relaxed);

@@ -99,9 +99,15 @@ impl Random {
 
 const KINDS: [Kind; 3] = [Kind::Whole, Kind::First, Kind::More];
 
-/// Runs random operations beside a `VecDeque` and a second account of the room.
-fn compare_with_a_deque(mut ring: Ring, steps: usize, seed: u64) {
+/// Words at the beginning of a ring that short records use, for a ring of `size`: a second account.
+fn window(size: u64) -> u64 {
+    if size <= 4096 { size } else { 4096.max(size / 8) }
+}
+
+/// Runs random operations beside a `VecDeque` and a second account of the room; long records find memory up to `limit`.
+fn compare_with_a_deque(mut ring: Ring, limit: u64, steps: usize, seed: u64) {
     let size = ring.words.len() as u64;
+    let window = window(size);
     let most = max_record(ring.words.len());
     let mut random = Random(seed);
     let mut expected = VecDeque::new();
@@ -112,8 +118,11 @@ fn compare_with_a_deque(mut ring: Ring, steps: usize, seed: u64) {
                 let len = random.len(most);
                 let bytes = random.bytes(len);
                 let kind = KINDS[random.below(3)];
-                let to_end = size - position % size;
-                let padding = if words_of(len) <= to_end { 0 } else { to_end };
+                let offset = position % size;
+                // The word behind it has to lie before the limit as well; behind the last word of all is the first.
+                let room = |limit| if limit == size { size } else { limit - 1 };
+                let room = room(if len as u64 <= window / 4 { window } else { limit });
+                let padding = if offset + words_of(len) <= room { 0 } else { size - offset };
                 let end = position + padding + words_of(len);
                 let head = ring.reader.published;
                 let fits = end + 1 - head <= size;
@@ -140,7 +149,7 @@ fn compare_with_a_deque(mut ring: Ring, steps: usize, seed: u64) {
                 } else {
                     assert_eq!(ring.reader.published, read_to, "found empty, so published");
                 }
-                assert!(read_to - ring.reader.published <= size / 4);
+                assert!(read_to - ring.reader.published <= size - window + window / 4);
             }
             _ => {
                 ring.reader.publish();
@@ -156,7 +165,83 @@ fn compare_with_a_deque(mut ring: Ring, steps: usize, seed: u64) {
 fn a_ring_is_a_bounded_deque_of_records() {
     for (index, count) in [4, 8, 16, 32, 128, 1024, 8192].into_iter().enumerate() {
         let steps = if count > 1000 { 40_000 } else { 120_000 };
-        compare_with_a_deque(ring(count), steps, 0x5eed + index as u64);
+        compare_with_a_deque(ring(count), count as u64, steps, 0x5eed + index as u64);
+    }
+}
+
+/// A ring in memory that ends behind its window.
+fn ring_without_more_memory(count: usize) -> Ring {
+    let page = rustix::param::page_size();
+    let len = RING_AT + count * WORD;
+    let short = (RING_AT + window(count as u64) as usize * WORD).next_multiple_of(page);
+    let memory = rustix::fs::memfd_create("ringmain-test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&memory, len as u64).unwrap();
+    let region = Region::mapped(crate::sys::Mapping::map(&memory, len, &[]).unwrap());
+    rustix::fs::ftruncate(&memory, short as u64).unwrap();
+    over(&region, &region, count)
+}
+
+#[test]
+fn where_there_is_no_more_memory_long_records_do_with_the_window() {
+    let count = 1 << 16;
+    let mut ring = ring_without_more_memory(count);
+    let long = vec![7; max_chunk(count)];
+    for _ in 0..100 {
+        ring.write(Kind::More, &long).unwrap();
+        ring.write(Kind::Whole, b"short").unwrap();
+        assert_eq!(ring.read(), Ok(Some((Kind::More, long.clone()))));
+        assert_eq!(ring.read(), Ok(Some((Kind::Whole, b"short".to_vec()))));
+    }
+    assert_eq!(ring.writer.limit, window(count as u64));
+    assert_eq!(ring.read(), Ok(None));
+    let most = (window(count as u64) as usize / 2 - 2) * WORD;
+    ring.write(Kind::Whole, &vec![7; most]).unwrap();
+    assert_eq!(ring.read(), Ok(Some((Kind::Whole, vec![7; most]))));
+    assert_eq!(ring.write(Kind::Whole, &vec![7; most + 1]), Err(WriteError::TooLarge));
+}
+
+#[test]
+fn short_records_use_the_window_alone_and_long_ones_the_whole_ring() {
+    let count = 1 << 16;
+    let window = window(count as u64);
+    let mut ring = ring(count);
+    let short = vec![7; window as usize * WORD / 32];
+    for _ in 0..100 {
+        ring.write(Kind::Whole, &short).unwrap();
+        assert!(ring.read().unwrap().is_some());
+        assert!((0..window).contains(&(ring.writer.position % count as u64)));
+    }
+    assert!(ring.snapshot()[window as usize..].iter().all(|word| *word == 0));
+    assert_eq!(ring.writer.ready, window, "no memory was asked for");
+    let long = vec![7; short.len() + 1];
+    for _ in 0..2 * count * WORD / long.len() {
+        ring.write(Kind::Whole, &long).unwrap();
+        assert!(ring.read().unwrap().is_some());
+    }
+    let untouched = ring.snapshot().iter().filter(|word| **word == 0).count();
+    assert!(untouched < 2 * long.len() / WORD + 100, "{untouched} words of {count} were not used");
+    assert_eq!(ring.writer.ready, count as u64);
+}
+
+/// The argument for looking at the wish for room after each quarter of the window only: whoever finds no room has seen
+/// such a head at least, and there is room then.
+#[test]
+fn a_ring_that_was_read_to_the_end_has_room_though_its_head_was_published_after_quarters_only() {
+    for (count, limited) in [(64, false), (128, false), (4096, false), (8192, false), (8192, true), (1 << 17, false)] {
+        let mut ring = if limited { ring_without_more_memory(count) } else { ring(count) };
+        let most = max_chunk(count);
+        let mut random = Random(0xbee + count as u64);
+        for step in 0..20_000 {
+            let len = random.len(most).min(most);
+            let bytes = vec![step as u8; len];
+            assert_eq!(ring.write(Kind::Whole, &bytes), Ok(()), "{count} words, step {step}: {len} bytes");
+            let record = ring.reader.peek().unwrap().unwrap();
+            ring.reader.release(record);
+            if random.below(3) == 0 {
+                continue;
+            }
+            assert_eq!(ring.reader.peek(), Ok(None), "and does not publish");
+        }
     }
 }
 
@@ -164,9 +249,9 @@ fn a_ring_is_a_bounded_deque_of_records() {
 fn two_mappings_of_one_memory_are_one_ring() {
     let count = 1024;
     let len = RING_AT + count * WORD;
-    let memory = crate::sys::create_sealed_memory("ringmain-test", len).unwrap();
-    let map = || Region::mapped(crate::sys::Mapping::map(&memory, len).unwrap());
-    compare_with_a_deque(over(&map(), &map(), count), 60_000, 0x3a9);
+    let memory = crate::sys::create_sealed_memory("ringmain-test", len, &[0..len]).unwrap();
+    let map = || Region::mapped(crate::sys::Mapping::map(&memory, len, &[0..len]).unwrap());
+    compare_with_a_deque(over(&map(), &map(), count), count as u64, 60_000, 0x3a9);
 }
 
 #[test]
@@ -200,7 +285,7 @@ fn an_empty_ring_takes_the_largest_record_at_every_offset_and_nothing_larger() {
         for offset in 0..count {
             let mut ring = ring(count as usize);
             ring.advance_to(offset);
-            let most = ring.writer.max_record();
+            let most = max_record(ring.words.len());
             assert_eq!(most, (count as usize / 2 - 1) * WORD);
             assert_eq!(ring.write(Kind::First, &vec![7; most + 1]), Err(WriteError::TooLarge));
             assert_eq!(ring.write(Kind::First, &vec![7; most]), Ok(()), "{count} words, offset {offset}");

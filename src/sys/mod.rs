@@ -5,7 +5,7 @@
 //!
 //! | file | provides |
 //! |---|---|
-//! | memory | `create_sealed_memory`, `check_sealed`, `Mapping`, `ForkGuard`, `dont_fork`; for named memory `shm_allocate`, `shm_unlink`, `list_shm` |
+//! | memory | `create_sealed_memory`, `check_sealed`, `Mapping`, `populate`, `ForkGuard`, `dont_fork`; for named memory `shm_allocate`, `shm_unlink`, `list_shm` |
 //! | futex | `futex_wait`, `futex_wake`, `WaitTwo` |
 //! | poll | `EventFd`, `Poller`, `wait_readable` |
 //! | socket | `socket_pair`, `check_socket_path`, `listen_at`, `accept`, `connect_at`, `unlink_socket`; `send_message`, `receive_message`, `peek`, `receive_nothing`; `shut_socket`, `peer_credentials`, `peer_pidfd`, `is_unix_seqpacket` |

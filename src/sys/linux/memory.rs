@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,8 +18,8 @@ const SHM_DIR: &str = "/dev/shm";
 /// `statfs` type of memory made of huge pages, whose first touch can still fail.
 const HUGETLBFS_MAGIC: FsWord = 0x9584_58f6_u32 as FsWord;
 
-/// Anonymous memory of exactly `len` bytes, all of them allocated, that nobody can resize.
-pub(crate) fn create_sealed_memory(label: &str, len: usize) -> io::Result<OwnedFd> {
+/// Anonymous memory of exactly `len` bytes that nobody can resize; of them `parts` are allocated.
+pub(crate) fn create_sealed_memory(label: &str, len: usize, parts: &[Range<usize>]) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create(label, flags | MemfdFlags::NOEXEC_SEAL)
         // Before Linux 6.3 the flag is unknown.
@@ -28,15 +29,21 @@ pub(crate) fn create_sealed_memory(label: &str, len: usize) -> io::Result<OwnedF
         })
         .map_err(|error| because(format_args!("cannot create shared memory '{label}'"), error))?;
     let fd = above_stdio(fd)?;
-    allocate(&fd, len)?;
+    rustix::fs::ftruncate(&fd, len as u64)
+        .map_err(|error| because(format_args!("cannot make shared memory of {len} bytes"), error))?;
+    allocate(&fd, parts)?;
     rustix::fs::fcntl_add_seals(&fd, SEALS).map_err(|error| because("cannot seal the shared memory", error))?;
     Ok(fd)
 }
 
 /// Makes the pages exist now, so that the lack of memory is an error here and not a SIGBUS later.
-fn allocate(fd: &OwnedFd, len: usize) -> io::Result<()> {
-    rustix::io::retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::empty(), 0, len as u64))
-        .map_err(|error| because(format_args!("cannot allocate {len} bytes of shared memory"), error))
+fn allocate(fd: &OwnedFd, parts: &[Range<usize>]) -> io::Result<()> {
+    for Range { start, end } in parts.iter().cloned() {
+        let len = end.saturating_sub(start) as u64;
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, start as u64, len))
+            .map_err(|error| because(format_args!("cannot allocate {len} bytes of shared memory"), error))?;
+    }
+    Ok(())
 }
 
 /// Whether memory that a peer handed over keeps its size for ever, and has the one expected.
@@ -82,10 +89,11 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps the first `len` bytes for reading and writing, all pages present.
+    /// Maps the first `len` bytes for reading and writing; the pages of `parts` are there from the start, where the kernel
+    /// can do that (Linux 5.14).
     ///
     /// Whether the memory can shrink later is for [`check_sealed`] to say.
-    pub(crate) fn map(fd: impl AsFd, len: usize) -> io::Result<Self> {
+    pub(crate) fn map(fd: impl AsFd, len: usize, parts: &[Range<usize>]) -> io::Result<Self> {
         let fd = fd.as_fd();
         let size = size_of_file(fd)?;
         if len == 0 || size < len as u64 {
@@ -93,14 +101,7 @@ impl Mapping {
         }
         // SAFETY: the kernel chooses a place where nothing is mapped, so no memory in use changes.
         let start = unsafe {
-            rustix::mm::mmap(
-                ptr::null_mut(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::POPULATE,
-                fd,
-                0,
-            )
+            rustix::mm::mmap(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)
         }
         .map_err(|error| because(format_args!("cannot map {len} bytes of shared memory"), error))?;
         let start = NonNull::new(start.cast()).ok_or_else(|| invalid("mapped at address 0"))?;
@@ -108,6 +109,14 @@ impl Mapping {
         // SAFETY: the range is the mapping made above; forked copies find it missing, which every
         // user is told to check by `ForkGuard` before it touches anything.
         unsafe { dont_fork(start, len) }?;
+        for part in parts {
+            if part.start > part.end || part.end > len {
+                return Err(invalid(format!("bytes {part:?} do not lie in a mapping of {len}")));
+            }
+            // A page that is not there now is there when it is touched: it is allocated.
+            // SAFETY: the part lies in the mapping made above.
+            let _ = unsafe { populate(start.add(part.start), part.len()) };
+        }
         Ok(mapping)
     }
 
@@ -129,6 +138,19 @@ impl Drop for Mapping {
             let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
         }
     }
+}
+
+/// Makes the pages of a range exist in its memory and in this mapping, so that the lack of memory is an error here and not a
+/// SIGBUS later. Linux 5.14 and later.
+///
+/// # Safety
+/// The range lies in one writable mapping of the caller's, which begins at a page.
+pub(crate) unsafe fn populate(start: NonNull<u8>, len: usize) -> io::Result<()> {
+    let in_page = start.as_ptr() as usize % rustix::param::page_size();
+    // SAFETY: by the caller's contract the pages of the range are that mapping's; their content does not change.
+    let populated =
+        unsafe { rustix::mm::madvise(start.sub(in_page).as_ptr().cast(), in_page + len, Advice::LinuxPopulateWrite) };
+    populated.map_err(|error| because(format_args!("cannot allocate {len} bytes of shared memory"), error))
 }
 
 /// Leaves the range out of forked copies of this process.
@@ -189,9 +211,9 @@ impl Drop for ForkGuard {
     }
 }
 
-/// Allocates named shared memory for real, by a descriptor of its own: `expected_len` is compared
+/// Allocates parts of named shared memory for real, by a descriptor of its own: `expected_len` is compared
 /// with its size before anything else.
-pub(crate) fn shm_allocate(name: &str, expected_len: usize) -> io::Result<()> {
+pub(crate) fn shm_allocate(name: &str, expected_len: usize, parts: &[Range<usize>]) -> io::Result<()> {
     let fd = shm::open(name, shm::OFlags::RDWR, Mode::empty())
         .map_err(|error| because(format_args!("cannot open shared memory '{name}'"), error))?;
     let size = size_of_file(&fd)?;
@@ -201,7 +223,7 @@ pub(crate) fn shm_allocate(name: &str, expected_len: usize) -> io::Result<()> {
             format!("shared memory '{name}' has {size} bytes, expected {expected_len}"),
         ));
     }
-    allocate(&fd, expected_len)
+    allocate(&fd, parts)
 }
 
 /// Removes a name of shared memory; one that is not there is removed already.
@@ -233,7 +255,7 @@ mod tests {
 
     #[test]
     fn sealed_memory_passes_its_own_check_and_keeps_its_size() {
-        let fd = create_sealed_memory("sealed", 8192).expect("create");
+        let fd = create_sealed_memory("sealed", 8192, &[0..8192]).expect("create");
         check_sealed(&fd, 8192).expect("check");
         assert!(rustix::io::fcntl_getfd(&fd).expect("flags").contains(rustix::io::FdFlags::CLOEXEC));
         for len in [0, 4096, 16384] {
@@ -247,11 +269,11 @@ mod tests {
     #[test]
     fn memory_that_cannot_be_had_is_an_error_with_the_size() {
         for len in [0, usize::MAX] {
-            let error = create_sealed_memory("impossible", len).expect_err("created");
+            let error = create_sealed_memory("impossible", len, &[0..len]).expect_err("created");
             assert!(error.to_string().contains(&len.to_string()), "{error}");
         }
-        assert!(create_sealed_memory(&"x".repeat(300), 4096).is_err());
-        assert!(create_sealed_memory("nul\0", 4096).is_err());
+        assert!(create_sealed_memory(&"x".repeat(300), 4096, &[0..4096]).is_err());
+        assert!(create_sealed_memory("nul\0", 4096, &[0..4096]).is_err());
     }
 
     #[test]
@@ -270,8 +292,8 @@ mod tests {
             (sealed_with(SealFlags::empty()), "seals 0x0,"),
             (sealed_with(SealFlags::SHRINK | SealFlags::GROW), "seals 0x6,"),
             (sealed_with(SealFlags::SEAL | SealFlags::GROW), "seals 0x5,"),
-            (create_sealed_memory("short", 2048).expect("create"), "has 2048 bytes, expected 4096"),
-            (create_sealed_memory("long", 8192).expect("create"), "has 8192 bytes, expected 4096"),
+            (create_sealed_memory("short", 2048, &[0..2048]).expect("create"), "has 2048 bytes, expected 4096"),
+            (create_sealed_memory("long", 8192, &[0..8192]).expect("create"), "has 8192 bytes, expected 4096"),
         ];
         for (fd, expected) in table {
             let error = check_sealed(&fd, 4096).expect_err(expected);
@@ -283,8 +305,8 @@ mod tests {
 
     #[test]
     fn two_mappings_show_the_same_bytes_and_more_than_there_is_is_refused() {
-        let fd = create_sealed_memory("twice", 4096).expect("create");
-        let (a, b) = (Mapping::map(&fd, 4096).expect("map"), Mapping::map(&fd, 4096).expect("map"));
+        let fd = create_sealed_memory("twice", 4096, &[0..4096]).expect("create");
+        let (a, b) = (Mapping::map(&fd, 4096, &[]).expect("map"), Mapping::map(&fd, 4096, &[]).expect("map"));
         assert_eq!((a.len(), b.len()), (4096, 4096));
         assert_ne!(a.as_ptr(), b.as_ptr());
         // SAFETY: both mappings are 4096 bytes, page-aligned and accessed by atomics of one width.
@@ -292,17 +314,17 @@ mod tests {
         word(&a).store(7, Ordering::Release);
         assert_eq!(word(&b).load(Ordering::Acquire), 7);
         for len in [0, 4097, usize::MAX] {
-            let error = Mapping::map(&fd, len).expect_err("mapped");
+            let error = Mapping::map(&fd, len, &[]).expect_err("mapped");
             assert!(error.to_string().contains(&len.to_string()), "{error}");
         }
-        assert!(Mapping::map(File::open("/dev/null").expect("open"), 1).is_err());
+        assert!(Mapping::map(File::open("/dev/null").expect("open"), 1, &[]).is_err());
     }
 
     #[test]
     fn a_fork_finds_the_guard_wiped_and_the_mapping_missing() {
         let _alone = alone();
-        let fd = create_sealed_memory("fork", 4096).expect("create");
-        let (guard, mapping) = (ForkGuard::new().expect("guard"), Mapping::map(&fd, 4096).expect("map"));
+        let fd = create_sealed_memory("fork", 4096, &[0..4096]).expect("create");
+        let (guard, mapping) = (ForkGuard::new().expect("guard"), Mapping::map(&fd, 4096, &[]).expect("map"));
         assert!(!guard.forked());
         let exit = in_fork(|| {
             // Where nothing is mapped, `madvise` says so; nothing is touched.
@@ -335,17 +357,17 @@ mod tests {
         let name = name("named");
         let flags = shm::OFlags::CREATE | shm::OFlags::EXCL | shm::OFlags::RDWR;
         let fd = shm::open(&name, flags, Mode::RUSR | Mode::WUSR).expect("open");
-        let error = shm_allocate(&name, 4096).expect_err("empty");
+        let error = shm_allocate(&name, 4096, &[0..4096]).expect_err("empty");
         assert!(error.to_string().contains("has 0 bytes, expected 4096"), "{error}");
         rustix::fs::ftruncate(&fd, 65536).expect("truncate");
         assert_eq!(rustix::fs::fstat(&fd).expect("stat").st_blocks, 0);
-        shm_allocate(&name, 65536).expect("allocate");
+        shm_allocate(&name, 65536, &[0..65536]).expect("allocate");
         assert!(rustix::fs::fstat(&fd).expect("stat").st_blocks * 512 >= 65536);
         assert_eq!(list_shm(&name), [name.trim_start_matches('/')]);
         shm_unlink(&name).expect("unlink");
         shm_unlink(&name).expect("gone already");
         assert!(list_shm(&name).is_empty());
-        let error = shm_allocate(&name, 65536).expect_err("gone");
+        let error = shm_allocate(&name, 65536, &[0..65536]).expect_err("gone");
         assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         assert!(shm_unlink("/").is_err() && shm_unlink("/a/b").is_err());
     }
@@ -361,7 +383,8 @@ mod tests {
         let fd = shm::open(&name, flags, Mode::RUSR | Mode::WUSR).expect("open");
         let len = (room.f_blocks + 1) * room.f_frsize;
         rustix::fs::ftruncate(&fd, len).expect("truncate");
-        let error = shm_allocate(&name, usize::try_from(len).expect("64 bits"));
+        let len = usize::try_from(len).expect("64 bits");
+        let error = shm_allocate(&name, len, &[0..len]);
         shm_unlink(&name).expect("unlink");
         let error = error.expect_err("allocated");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
@@ -369,8 +392,8 @@ mod tests {
 
     #[test]
     fn dropping_a_mapping_unmaps_it() {
-        let fd = create_sealed_memory("drop", 4096).expect("create");
-        let mapping = Mapping::map(&fd, 4096).expect("map");
+        let fd = create_sealed_memory("drop", 4096, &[0..4096]).expect("create");
+        let mapping = Mapping::map(&fd, 4096, &[]).expect("map");
         let inode = format!(" {} ", rustix::fs::fstat(&fd).expect("stat").st_ino);
         let mapped = || std::fs::read_to_string("/proc/self/maps").expect("maps").contains(&inode);
         assert!(mapped() && fd.as_raw_fd() > 2);

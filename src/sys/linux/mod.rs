@@ -81,7 +81,7 @@ mod test {
             let Ok((a, b)) = socket_pair() else { return 1 };
             let Ok(event) = EventFd::new() else { return 2 };
             let Ok(poller) = Poller::new() else { return 3 };
-            let Ok(memory) = create_sealed_memory("low", 4096) else { return 4 };
+            let Ok(memory) = create_sealed_memory("low", 4096, &[0..4096]) else { return 4 };
             let Ok(pidfd) = pidfd_open(std::process::id()) else { return 5 };
             let (event, poller) = (event.as_fd().as_raw_fd(), poller.as_fd().as_raw_fd());
             let all = [a.as_raw_fd(), b.as_raw_fd(), event, poller];

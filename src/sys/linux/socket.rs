@@ -293,7 +293,7 @@ mod tests {
     }
 
     fn memory() -> OwnedFd {
-        create_sealed_memory("passed", 4096).expect("create")
+        create_sealed_memory("passed", 4096, &[0..4096]).expect("create")
     }
 
     fn would_block<T: std::fmt::Debug>(result: io::Result<T>) {

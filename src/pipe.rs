@@ -188,12 +188,34 @@ pub(crate) struct Tx {
     chunk: usize,
     /// Memory of the last large message, which goes to whoever sends the next one.
     spare: Vec<u8>,
+    /// Memory of small messages that have left the queue, likewise: a flood queues and drains one a message.
+    small_spares: Vec<Vec<u8>>,
     /// We said that we want room, looked once more, and found none.
     wanting: bool,
     /// How often we have looked again since.
     looks: u32,
     sent: Sent,
 }
+
+impl Tx {
+    /// Keeps the memory of a message that has left the queue for one that is sent later.
+    #[inline]
+    fn keep(&mut self, mut bytes: Vec<u8>) {
+        if bytes.capacity() <= SMALL_SPARE {
+            if self.small_spares.len() < SMALL_SPARES {
+                bytes.clear();
+                self.small_spares.push(bytes);
+            }
+        } else if is_worth_keeping(&bytes) {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+}
+
+/// Memory of up to this size is kept in numbers.
+const SMALL_SPARE: usize = 1024;
+const SMALL_SPARES: usize = 32;
 
 /// The most memory that is kept for a later message.
 const KEEP: usize = 2 << 20;
@@ -347,6 +369,7 @@ impl Pipe {
                 routed: 0,
                 chunk: ring::max_chunk(out_ring.words),
                 spare: Vec::new(),
+                small_spares: Vec::new(),
                 wanting: false,
                 looks: 0,
                 sent: Sent::default(),
@@ -454,7 +477,11 @@ impl Pipe {
         tx.sent.count(message.len());
         tx.queued += message.len();
         tx.routed += if mode.routed { message.len() } else { 0 };
-        let bytes = std::mem::replace(message, std::mem::take(&mut tx.spare));
+        let spare = match message.capacity() <= SMALL_SPARE {
+            true => tx.small_spares.pop().unwrap_or_default(),
+            false => std::mem::take(&mut tx.spare),
+        };
+        let bytes = std::mem::replace(message, spare);
         tx.queue.push_back(Queued { bytes, mode, sent: 0 });
         self.show_queued(tx);
         self.drain(tx, Wish::Ring).map(|_| ()).map_err(SendError::Corrupt)
@@ -494,11 +521,9 @@ impl Pipe {
                     self.budget.give_back(part);
                     let quiet = front.mode.quiet;
                     if part == left
-                        && let Some(Queued { mut bytes, .. }) = tx.queue.pop_front()
-                        && is_worth_keeping(&bytes)
+                        && let Some(Queued { bytes, .. }) = tx.queue.pop_front()
                     {
-                        bytes.clear();
-                        tx.spare = bytes;
+                        tx.keep(bytes);
                     }
                     moved = true;
                     // A large message is read while it is written: ring for its first chunk, not for its last.
@@ -861,13 +886,13 @@ impl Pipe {
     pub(crate) fn discard(&self) {
         let mut tx = self.tx.lock();
         let queue = std::mem::take(&mut tx.queue);
-        let spare = std::mem::take(&mut tx.spare);
+        let spares = (std::mem::take(&mut tx.spare), std::mem::take(&mut tx.small_spares));
         self.budget.give_back(std::mem::take(&mut tx.queued));
         tx.routed = 0;
         self.routed.store(0, Ordering::Relaxed);
         self.queued.store(0, Ordering::Release);
         drop(tx);
-        drop((queue, spare));
+        drop((queue, spares));
         self.tell_drained();
         if let Some(mut rx) = self.rx.take_or_want() {
             self.budget.give_back(rx.assembly.len());

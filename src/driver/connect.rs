@@ -155,6 +155,8 @@ impl Engine {
     /// Makes main's end of a link over `socket` and says Welcome.
     fn new_link(self: &Arc<Self>, socket: OwnedFd, timeout: Option<Duration>) -> Result<(Arc<Link>, Arc<Region>)> {
         self.check_running()?;
+        // No renderer has any to send, and to drop one may take as long as it likes.
+        sys::refuse_descriptors(&socket);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let system = |what: &'static str| move |error| Error::system(what, error);
         let layout = Layout::new(self.config.ring_size, id);
@@ -278,6 +280,7 @@ impl Engine {
                 return Err(system(error));
             }
         };
+        sys::refuse_descriptors(&socket);
         let files = Mutex::new(Some(Files { path, lock }));
         let listening = Arc::new(Listening { socket, files, accept });
         self.watch.add_listener(&listening).map_err(|error| Error::system("cannot watch the socket", error))?;

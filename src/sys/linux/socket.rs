@@ -29,6 +29,11 @@ const SO_PEERPIDFD: libc::c_int = 77;
 #[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
 const SO_PEERPIDFD: libc::c_int = 0x56;
 
+#[cfg(not(any(target_arch = "sparc", target_arch = "sparc64")))]
+const SO_PASSRIGHTS: libc::c_int = 83;
+#[cfg(any(target_arch = "sparc", target_arch = "sparc64"))]
+const SO_PASSRIGHTS: libc::c_int = 0x5c;
+
 /// Two ends of a connection without a name.
 pub(crate) fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (a, b) = net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -221,6 +226,21 @@ unsafe fn option<T>(fd: BorrowedFd<'_>, name: libc::c_int) -> io::Result<T> {
 pub(crate) fn shut_socket(fd: impl AsFd) {
     // Not connected any more, or a listening socket, for which this ends `accept`: nothing to be done about either.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
+}
+
+/// From now on the kernel refuses descriptors that a peer sends here, also to who connects to a listening socket. To drop one
+/// is not harmless: closing the last copy of a TCP socket that lingers takes as long as its owner has chosen.
+///
+/// False: the kernel does not know how (before Linux 6.16).
+pub(crate) fn refuse_descriptors(fd: impl AsFd) -> bool {
+    let no: libc::c_int = 0;
+    let len = mem::size_of_val(&no) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes of `no`, which lives through the call.
+    let result = unsafe {
+        let fd = fd.as_fd().as_raw_fd();
+        libc::setsockopt(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), len)
+    };
+    result == 0
 }
 
 /// Who made the other end: with a pair the process that called [`socket_pair`], with a listener the
@@ -420,6 +440,29 @@ mod tests {
             [sent, looked, taken, empty, closed].iter().position(|held| !held).map_or(0, |at| at as u8 + 1)
         });
         assert_eq!(exit, Exit::Code(0), "which of sent, looked, taken, empty, closed did not hold");
+    }
+
+    #[test]
+    fn descriptors_that_are_refused_cannot_be_sent_not_even_to_who_was_not_accepted_yet() {
+        let _alone = alone();
+        let (a, b) = socket_pair().expect("pair");
+        if !refuse_descriptors(&b) {
+            return; // an older kernel
+        }
+        let memory = memory();
+        let error = send_message(&a, b"gift", &[memory.as_fd()]).expect_err("refused");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        send_message(&a, b"words", &[]).expect("send");
+        send_message(&b, b"back", &[memory.as_fd()]).expect("the other way is open");
+        assert_eq!(receive_message(&b, &mut [0; 8], 1).expect("receive").len, 5);
+        let dir = Dir::new();
+        let listener = listen_at(&dir.0.join("s"), 4).expect("listen");
+        assert!(refuse_descriptors(&listener));
+        let near = connect_at(&dir.0.join("s"), None).expect("connect");
+        send_message(&near, b"gift", &[memory.as_fd()]).expect_err("refused before it is accepted");
+        let far = accept(&listener).expect("accept").expect("waits");
+        send_message(&near, b"gift", &[memory.as_fd()]).expect_err("refused");
+        send_message(&far, b"back", &[memory.as_fd()]).expect("the other way is open");
     }
 
     #[test]

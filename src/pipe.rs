@@ -102,6 +102,10 @@ pub(crate) struct SendMode {
 /// reads, a reply that was sent quietly must wake a reader.
 const LOOKS_FOR_ROOM: u32 = if cfg!(loom) { 1 } else { 256 };
 
+/// Chunks that are read at once. An honest large message has few; one that comes byte by byte, as fast as it is read, would
+/// keep the reader from everybody else.
+const CHUNKS_AT_ONCE: u32 = 32;
+
 /// Bytes that are reserved for a large message when it begins, beside [`ring::APART`]; more as it arrives.
 const RESERVE: usize = 1 << 20;
 
@@ -266,6 +270,8 @@ pub(crate) enum Read {
     Message,
     /// Nothing more lies in the ring.
     Nothing,
+    /// A part of a large message: more lies there, but others have their turn first.
+    Part,
     /// A large message begins, but the process's budget has no room for it now.
     NoBudget,
 }
@@ -628,6 +634,7 @@ impl Pipe {
     /// Reads the next message into `message`, whose content is replaced. Makes room on the way.
     #[inline]
     pub(crate) fn read(&self, rx: &mut Rx, message: &mut Vec<u8>) -> Result<Read, Violation> {
+        let mut chunks = 0;
         loop {
             let Some(record) = rx.reader.peek().map_err(Violation::Ring)? else {
                 self.publish_head(rx);
@@ -697,6 +704,10 @@ impl Pipe {
                         std::mem::swap(message, &mut rx.assembly);
                         rx.assembly.clear();
                         return Ok(Read::Message);
+                    }
+                    chunks += 1;
+                    if chunks == CHUNKS_AT_ONCE {
+                        return Ok(Read::Part);
                     }
                 }
             }
@@ -1019,6 +1030,8 @@ impl Pipe {
         // Something was left in the ring that could not be read.
         let mut unread = false;
         let mut for_nothing = 0;
+        // Where that ends which lay in the ring when the peer was gone: its memory may be in other hands, which write on.
+        let mut end = None;
         let leave = |rx, registered: &mut bool, unread: bool| {
             // Off the list first: the role is not to be handed to us.
             let handed = std::mem::take(registered) && !self.unregister(bell);
@@ -1031,6 +1044,10 @@ impl Pipe {
                 return Some(Waited::Done);
             }
             let gone = self.is_gone();
+            if gone && rx.position() >= *end.get_or_insert(rx.position() + rx.ring_words()) {
+                leave(rx, registered, true);
+                return Some(Waited::Gone);
+            }
             // Apart from the spin, which whatever moves begins anew.
             turns = turns.wrapping_add(1);
             if turns.is_multiple_of(TURNS_PER_CLOCK) && is_over(until) {
@@ -1077,7 +1094,13 @@ impl Pipe {
                     return Some(Waited::Violation(violation));
                 }
             }
+            if read == Read::Part {
+                for_nothing = 0;
+                spinning = spin.begin();
+                continue;
+            }
             if rx.position() != position {
+                for_nothing = 0;
                 spinning = spin.begin(); // a part of a message came: the next one is under way
             }
             self.publish_head(&mut rx);
@@ -1120,15 +1143,18 @@ impl Pipe {
             if self.is_gone() != gone || waiter.is_done() || waiter.may_read() != may_read {
                 continue;
             }
+            let mut rung = false;
             if bell.prepare() {
                 // Nobody rings when the process's budget has room again: look again soon.
                 let until = match read {
                     Read::NoBudget if may_read => Some(sooner(until, BUDGET_RETRY)),
                     _ => until,
                 };
-                self.sleep.on(&self.own.caller, expected, bell, until);
+                let was_woken = self.sleep.on(&self.own.caller, expected, bell, until);
+                // Woken without a change of the word, and not by us: for nothing as well.
+                rung |= was_woken && !bell.is_rung();
             }
-            if self.own.caller.load(Ordering::Relaxed) != expected {
+            if rung || self.own.caller.load(Ordering::Relaxed) != expected {
                 for_nothing += 1;
                 if for_nothing > RINGS_FOR_NOTHING {
                     leave(rx, registered, true);
@@ -1172,6 +1198,11 @@ fn is_over_rarely(until: Option<Instant>, spinning: &wake::Spinning<'_>) -> bool
 impl Rx {
     fn interrupted(&self) -> Violation {
         Violation::Interrupted { have: self.assembly.len(), whole: self.whole }
+    }
+
+    /// Words of the ring.
+    pub(crate) fn ring_words(&self) -> u64 {
+        self.reader.ring_words()
     }
 
     /// Whether something lies in the ring.

@@ -160,6 +160,7 @@ mod storage {
 
         #[inline(always)]
         fn deref(&self) -> &T {
+            before_access(self.pointer.as_ptr() as usize, size_of::<T>());
             // SAFETY: bounds and alignment were checked when the word was made; `T` is `AtomicU32` or `AtomicU64`, so
             // that concurrent writes by the peer are no data race; `_region` keeps the mapping alive.
             unsafe { self.pointer.as_ref() }
@@ -202,6 +203,7 @@ mod storage {
         /// The word at a position, taken modulo the number of words.
         #[inline(always)]
         pub(crate) fn at(&self, position: u64) -> &AtomicU64 {
+            before_access(self.base.as_ptr() as usize + (position as usize & self.mask) * WORD, WORD);
             // SAFETY: the masked index is below `len`, whose bytes were checked to lie in the region; aligned to 8; an
             // atomic, so the peer's writes are no data race; the region lives as long as `self`.
             unsafe { self.base.add(position as usize & self.mask).as_ref() }
@@ -271,6 +273,7 @@ mod storage {
                     chunk.copy_from_slice(&word.to_ne_bytes().map(MaybeUninit::new));
                 }
             } else {
+                before_access(self.base.as_ptr() as usize + first * WORD, whole * WORD);
                 // SAFETY: the source lies in the words by the assertion above; the target is a live private slice of
                 // at least `whole * 8` bytes; they do not overlap; the copy is opaque to the compiler, so a peer that
                 // writes meanwhile gives us mixed bytes and nothing worse.
@@ -287,6 +290,41 @@ mod storage {
                 let word = self.at((first + whole) as u64).load(Ordering::Relaxed);
                 let last = word.to_ne_bytes().map(MaybeUninit::new);
                 rest.copy_from_slice(&last[..rest.len()]);
+            }
+        }
+    }
+
+    /// Where a test lets the peer act: before this thread looks at so many bytes at an address of a region.
+    #[inline(always)]
+    fn before_access(_address: usize, _bytes: usize) {
+        #[cfg(test)]
+        peer::acts(_address, _bytes);
+    }
+
+    /// The peer as a test plays it, between any two accesses of the calling thread.
+    #[cfg(test)]
+    pub(crate) mod peer {
+        use std::cell::Cell;
+
+        /// Told the address and the bytes that are about to be looked at.
+        type Act = Box<dyn FnMut(usize, usize)>;
+
+        thread_local! {
+            static ACT: Cell<Option<Act>> = const { Cell::new(None) };
+        }
+
+        /// Lets `act` run before each access of `during`; its own accesses are not told.
+        pub(crate) fn while_it<T>(act: impl FnMut(usize, usize) + 'static, during: impl FnOnce() -> T) -> T {
+            ACT.set(Some(Box::new(act)));
+            let result = during();
+            ACT.set(None);
+            result
+        }
+
+        pub(super) fn acts(address: usize, bytes: usize) {
+            if let Ok(Some(mut act)) = ACT.try_with(Cell::take) {
+                act(address, bytes);
+                ACT.set(Some(act));
             }
         }
     }
@@ -446,6 +484,8 @@ mod storage {
     pub(crate) type Word64 = Word<AtomicU64>;
 }
 
+#[cfg(all(test, not(loom)))]
+pub(crate) use storage::peer;
 pub(crate) use storage::{Region, Word32, Word64, Words};
 
 #[cfg(all(test, not(loom)))]

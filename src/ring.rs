@@ -405,6 +405,11 @@ impl Reader {
         self.publish();
         self.looked = self.position;
     }
+
+    /// Words of the ring: of what lies in it at any moment nothing is further away.
+    pub(crate) fn ring_words(&self) -> u64 {
+        self.words.len() as u64
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -145,21 +145,24 @@ impl Sleep {
     }
 
     /// Sleeps until the shared word is no longer `expected`, one of the two is rung, or the time is over. Spurious
-    /// returns are normal. [`Bell::prepare`] came before and said yes.
-    pub(crate) fn on(&self, shared: &Word32, expected: u32, bell: &Bell, until: Option<Instant>) {
+    /// returns are normal. [`Bell::prepare`] came before and said yes. Whether somebody, perhaps we, has woken it: neither the
+    /// time nor a signal.
+    pub(crate) fn on(&self, shared: &Word32, expected: u32, bell: &Bell, until: Option<Instant>) -> bool {
         #[cfg(not(loom))]
-        {
+        let was_woken = {
+            use crate::sys::Wake;
             let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
-            if timeout != Some(Duration::ZERO) {
-                self.two.wait((shared, expected), (&bell.word, ASLEEP), timeout);
-            }
-        }
+            let sleeps = timeout != Some(Duration::ZERO);
+            sleeps && self.two.wait((shared, expected), (&bell.word, ASLEEP), timeout) == Wake::Woken
+        };
         #[cfg(loom)]
-        {
+        let was_woken = {
             let _ = until;
             crate::sync::futex::wait_two((shared, expected), (&bell.word, ASLEEP));
-        }
+            false
+        };
         bell.awake();
+        was_woken
     }
 
     /// Sleeps on the private part alone.

@@ -45,14 +45,16 @@ struct Entry {
     paused: bool,
     /// Its peer is gone: what is left in the ring is delivered.
     draining: bool,
+    /// Where that ends which lay in the ring when the peer was gone: its memory may be in other hands, which write on.
+    drains_to: Option<u64>,
     /// A large message waits for the process's budget.
     retry: bool,
     /// Read and not yet dispatched, older than what lies in the inbox: at most [`READ_AHEAD`] messages of [`AHEAD_BYTES`]
     /// together, which cost no lock.
     ahead: VecDeque<Vec<u8>>,
     rings: u32,
-    /// `messages_received` and `messages_sent` at the last ring.
-    messages: [u64; 2],
+    /// `messages_received`, `messages_sent` and what waited to be sent at the last ring.
+    seen: [u64; 3],
 }
 
 /// What became of a moment's spinning.
@@ -214,10 +216,11 @@ impl Dispatcher<'_> {
             talked: true,
             paused: false,
             draining: false,
+            drains_to: None,
             retry: false,
             ahead: VecDeque::new(),
             rings: 0,
-            messages: [0; 2],
+            seen: [0; 3],
         };
         self.links.insert(id, entry);
         self.activate(id);
@@ -263,7 +266,7 @@ impl Dispatcher<'_> {
                 && link.is_waiting_for(call)
             {
                 // Its answer may lie in the ring: nobody has rung for it if the caller said that it is awake.
-                while self.read_ahead(&link, true) {}
+                self.read_what_lies_there(&link);
                 self.expire(&link, call);
             }
         }
@@ -379,12 +382,12 @@ impl Dispatcher<'_> {
     fn rung(&mut self, id: u32) {
         self.activate(id);
         let Some(entry) = self.links.get_mut(&id) else { return };
-        // It rings for what it wrote and, as often as we wrote, for the room that it made.
+        // It rings for what it wrote and for the room that it made, into which something has moved.
         let received = entry.link.counters.messages_received.load(Ordering::Relaxed);
-        let messages = [received, entry.link.sent().messages];
-        let moves = entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
-        if messages != entry.messages || moves {
-            entry.messages = messages;
+        let queued = entry.link.pipe().map_or(0, Pipe::queued) as u64;
+        let seen = [received, entry.link.sent().messages, queued];
+        if seen != entry.seen {
+            entry.seen = seen;
             entry.rings = 0;
             return;
         }
@@ -512,14 +515,13 @@ impl Dispatcher<'_> {
                 }
                 self.dispatch(&link, &message);
                 self.keep(message);
-            } else if !self.read_ahead(&link, false) {
-                if draining && self.is_drained(&link) {
-                    if let Some(entry) = self.links.get_mut(&id) {
-                        entry.draining = false;
-                    }
-                    link.feed(|machine, now| machine.drained(now));
-                    return true;
+            } else if draining && self.is_drained(&link) {
+                if let Some(entry) = self.links.get_mut(&id) {
+                    entry.draining = false;
                 }
+                link.feed(|machine, now| machine.drained(now));
+                return true;
+            } else if !self.read_ahead(&link, false) {
                 break;
             }
             messages += 1;
@@ -554,10 +556,28 @@ impl Dispatcher<'_> {
             None => false,
             Some(rx) => {
                 // A caller may have led since our last look. Half a message leaves nothing in the ring: it was read.
-                let has_read = self.links.get(&link.id).is_some_and(Entry::has_read);
-                let is_drained = !has_read && !rx.has_more();
+                let entry = self.links.get_mut(&link.id);
+                let end = rx.position() + rx.ring_words();
+                let is_at_the_end =
+                    |entry: &mut Entry| !entry.has_read() && rx.position() >= *entry.drains_to.get_or_insert(end);
+                let has_read = entry.as_deref().is_some_and(Entry::has_read);
+                let is_drained = (!has_read && !rx.has_more()) || entry.is_some_and(is_at_the_end);
                 pipe.step_aside(rx);
                 is_drained
+            }
+        }
+    }
+
+    /// Reads what lies in the ring now, if the role is free: not what a peer adds meanwhile, which might never end.
+    fn read_what_lies_there(&mut self, link: &Arc<Link>) {
+        let Some(pipe) = link.pipe() else { return };
+        let mut end = None;
+        while let Some(rx) = pipe.try_lead() {
+            if rx.position() >= *end.get_or_insert(rx.position() + rx.ring_words()) {
+                return pipe.step_aside(rx);
+            }
+            if !self.read_led(link, pipe, rx, true) {
+                return;
             }
         }
     }
@@ -614,7 +634,8 @@ impl Dispatcher<'_> {
                         buffer = self.buffers.pop().unwrap_or_default(); // it was moved
                     }
                 }
-                Ok(Read::Nothing) => break,
+                // The rest of a part is read in the next turn.
+                Ok(Read::Nothing | Read::Part) => break,
                 Ok(Read::NoBudget) => {
                     if let Some(entry) = self.links.get_mut(&link.id) {
                         entry.retry = true;

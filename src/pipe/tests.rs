@@ -61,6 +61,7 @@ fn read_all(pipe: &Pipe) -> Result<Vec<Vec<u8>>, Violation> {
     let end = loop {
         match pipe.read(&mut rx, &mut buffer) {
             Ok(Read::Message) => read.push(buffer.clone()),
+            Ok(Read::Part) => {}
             Ok(Read::Nothing | Read::NoBudget) => break Ok(()),
             Err(violation) => break Err(violation),
         }
@@ -566,24 +567,284 @@ fn a_leader_that_leaves_an_unreadable_message_behind_rings_the_dispatcher() {
 
 #[test]
 fn a_peer_that_wakes_a_caller_over_and_over_for_nothing_breaks_the_rules() {
-    let Ends { renderer, region, layout, .. } = small();
-    let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> = std::sync::Mutex::new(HashMap::from([(1, None)]));
-    let word = region.word32(layout.block(true) + direction::CALLER).unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let storm = {
-        let stop = stop.clone();
-        thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                word.fetch_add(1, Ordering::Relaxed);
-                crate::sys::futex_wake(&word, crate::sys::Scope::Shared, 1);
-            }
-        })
+    for changes in [1, 0] {
+        let Ends { renderer, region, layout, .. } = small();
+        let slots: std::sync::Mutex<HashMap<u64, Option<Arc<Bell>>>> =
+            std::sync::Mutex::new(HashMap::from([(1, None)]));
+        let word = region.word32(layout.block(true) + direction::CALLER).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let storm = {
+            let stop = stop.clone();
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    word.fetch_add(changes, Ordering::Relaxed);
+                    crate::sys::futex_wake(&word, crate::sys::Scope::Shared, 1);
+                }
+            })
+        };
+        let (bell, mut buffer) = (Bell::new(), Vec::new());
+        let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
+        let until = Some(Instant::now() + LONG);
+        let waited = renderer.wait_until(&mut Caller { slots: &slots, id: 1 }, &bell, &spin, until, &mut buffer);
+        stop.store(true, Ordering::Relaxed);
+        storm.join().unwrap();
+        assert_eq!(waited, Waited::Violation(Violation::RungForNothing), "the word changes by {changes}");
+    }
+}
+
+#[test]
+fn a_caller_may_be_rung_for_each_of_many_chunks() {
+    let ends = small();
+    let (mut writer, main) = (by_hand(&ends), ends.main.clone());
+    let got = Arc::new(AtomicBool::new(false));
+    let is_got = got.clone();
+    let waiting = thread::spawn(move || {
+        waits(&main, &Bell::new(), Some(Instant::now() + LONG), || is_got.load(Ordering::Acquire))
+    });
+    let sleeper = ends.region.word32(ends.layout.block(false) + direction::SLEEPER).unwrap();
+    let caller = ends.region.word32(ends.layout.block(false) + direction::CALLER).unwrap();
+    let chunks = RINGS_FOR_NOTHING + 10;
+    let first = [(8 * u64::from(chunks)).to_le_bytes(), [7; 8]].concat();
+    for chunk in 0..chunks {
+        wait_for(|| waiting.is_finished() || sleeper.swap(0, Ordering::AcqRel) == wake::CALLER);
+        assert!(!waiting.is_finished(), "it gave up after {chunk} of {chunks} chunks");
+        let (kind, bytes) = if chunk == 0 { (Kind::First, &first[..]) } else { (Kind::More, &first[8..]) };
+        let mut record = writer.reserve(bytes.len()).unwrap();
+        record.write(0, bytes);
+        record.commit(kind);
+        caller.fetch_add(1, Ordering::Release);
+        crate::sys::futex_wake(&caller, crate::sys::Scope::Shared, 1);
+    }
+    got.store(true, Ordering::Release);
+    ends.main.ring_callers();
+    assert_eq!(waiting.join().unwrap(), Waited::Done);
+}
+
+#[test]
+fn a_large_message_that_comes_byte_by_byte_is_read_in_parts() {
+    let ends = pipe(128 << 10, 1 << 20, 1 << 20, 1 << 20);
+    let mut writer = by_hand(&ends);
+    let whole = 4 * CHUNKS_AT_ONCE as usize + 8;
+    let mut put = |kind, bytes: &[u8]| {
+        let mut record = writer.reserve(bytes.len()).unwrap();
+        record.write(0, bytes);
+        record.commit(kind);
     };
-    let (bell, mut buffer) = (Bell::new(), Vec::new());
-    let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
-    let until = Some(Instant::now() + LONG);
-    let waited = renderer.wait_until(&mut Caller { slots: &slots, id: 1 }, &bell, &spin, until, &mut buffer);
-    stop.store(true, Ordering::Relaxed);
-    storm.join().unwrap();
-    assert_eq!(waited, Waited::Violation(Violation::RungForNothing));
+    put(Kind::First, &[&(whole as u64).to_le_bytes()[..], &[7; 8]].concat());
+    (8..whole).for_each(|_| put(Kind::More, &[7]));
+    let mut rx = ends.main.try_lead().unwrap();
+    let mut buffer = Vec::new();
+    for part in 1..4 {
+        assert_eq!(ends.main.read(&mut rx, &mut buffer), Ok(Read::Part));
+        assert_eq!(rx.assembly.len(), 8 + part * CHUNKS_AT_ONCE as usize);
+    }
+    assert_eq!(ends.main.read(&mut rx, &mut buffer), Ok(Read::Message));
+    assert_eq!(buffer, vec![7; whole]);
+    assert_eq!(ends.budget.used(), 0);
+}
+
+#[test]
+fn who_waits_for_a_peer_that_is_gone_reads_what_lay_there_and_not_what_is_added_for_ever() {
+    // Somebody else has the memory: each message that is read is followed by another one.
+    struct Endless<'a>(Writer, &'a mut u64);
+    impl Waiter for Endless<'_> {
+        fn is_done(&mut self) -> bool {
+            false
+        }
+        fn route(&mut self, _: &mut Vec<u8>) -> Routed {
+            *self.1 += 1;
+            assert!(*self.1 < 10_000, "it reads without end");
+            self.0.reserve(8).unwrap().commit(Kind::Whole);
+            Routed::Moved
+        }
+        fn may_read(&mut self) -> bool {
+            true
+        }
+        fn settle(&mut self) {}
+
+        fn sleeps(&mut self, _bell: &Arc<Bell>) {}
+    }
+    let ends = small();
+    let mut writer = by_hand(&ends);
+    let in_ring = ends.layout.to_main.words as u64 / 4;
+    (0..in_ring).for_each(|_| writer.reserve(8).unwrap().commit(Kind::Whole));
+    ends.main.set_gone();
+    let mut read = 0;
+    let mut endless = Endless(writer, &mut read);
+    let waited = ends.main.wait_until(&mut endless, &Bell::new(), &spin(), None, &mut Vec::new());
+    assert_eq!(waited, Waited::Gone);
+    assert!(read >= in_ring, "all that lay there is read");
+}
+
+// ---- words that change while they are read ------------------------------------------------------------------------
+
+/// What lies in the ring: whole messages below and above what is copied in one block, padding, a message in chunks.
+const RECORDS: [(Kind, usize); 8] = [
+    (Kind::Whole, 24),
+    (Kind::Whole, 300),
+    (Kind::First, 8 + 100),
+    (Kind::More, 100),
+    (Kind::More, 100),
+    (Kind::Whole, 0),
+    // Does not fit up to the end.
+    (Kind::Whole, 400),
+    (Kind::Whole, 30),
+];
+
+/// Lengths that whoever reads these records gets.
+const LENGTHS: [usize; 6] = [24, 300, 300, 0, 400, 30];
+
+struct Prepared {
+    ends: Ends,
+    /// Positions of the record words, the padding's included, and of the word behind the last record.
+    records: Vec<u64>,
+}
+
+fn prepared() -> Prepared {
+    let ends = pipe(2048, 1 << 20, 1000, 1 << 20);
+    let mut writer = by_hand(&ends);
+    let ring = ends.layout.to_main.words as u64;
+    // Begins in the midst of the ring, so that it runs over its end.
+    let (mut records, mut position) = (Vec::new(), 150);
+    for _ in 0..2 {
+        writer.reserve(592).unwrap().commit(Kind::Whole);
+    }
+    assert_eq!(read_all(&ends.main).unwrap().len(), 2);
+    for (kind, len) in RECORDS {
+        let mut bytes = vec![7; len];
+        if kind == Kind::First {
+            bytes[..8].copy_from_slice(&300_u64.to_le_bytes());
+        }
+        let words = 1 + len.div_ceil(8) as u64;
+        if position % ring + words > ring {
+            records.push(position);
+            position = position.next_multiple_of(ring);
+        }
+        records.push(position);
+        position += words;
+        let mut record = writer.reserve(len).unwrap();
+        record.write(0, &bytes);
+        record.commit(kind);
+    }
+    records.push(position);
+    Prepared { ends, records }
+}
+
+fn lengths(read: &[Vec<u8>]) -> Vec<usize> {
+    read.iter().map(Vec::len).collect()
+}
+
+#[test]
+fn each_word_of_the_peers_records_is_read_once() {
+    let Prepared { ends, records } = prepared();
+    assert_eq!(records.len(), RECORDS.len() + 2, "padding is among them");
+    let place = ends.layout.to_main;
+    let ring = ends.region.words(place.offset, place.words).unwrap();
+    let base = ring.at(0) as *const _ as usize;
+    let seen = Arc::new(std::sync::Mutex::new(vec![0; place.words]));
+    let counts = seen.clone();
+    let act = move |address: usize, bytes: usize| {
+        let first = address.wrapping_sub(base) / 8;
+        counts.lock().unwrap().iter_mut().skip(first).take(bytes.div_ceil(8)).for_each(|count| *count += 1);
+    };
+    let read = crate::region::peer::while_it(act, || read_all(&ends.main)).unwrap();
+    assert_eq!(lengths(&read), LENGTHS);
+    let end = records.last().unwrap() % place.words as u64;
+    for (word, count) in seen.lock().unwrap().iter().enumerate() {
+        // Where the next record will be there is nothing yet; behind the padding's word nothing is looked at.
+        assert!(*count <= 1 || word as u64 == end, "word {word} was read {count} times");
+    }
+}
+
+/// Before each single access in turn each record word, and each word behind one, becomes each of these.
+#[test]
+fn a_word_that_changes_before_any_access_gives_messages_of_the_length_that_was_checked_or_a_violation() {
+    let lens = [0, 1, 8, 24, 30, 99, 100, 101, 300, 301, 400, 1000, 1001, 1016, 1017, 4096, 0x00ff_ffff_ffff_ffff];
+    let mut values: Vec<u64> = vec![0, 300, u64::MAX, 1 << 63];
+    values.extend([0_u64, 1, 2, 3, 4, 5, 255].iter().flat_map(|kind| lens.map(|len| kind << 56 | len)));
+    let accesses = {
+        let Prepared { ends, .. } = prepared();
+        let count = Arc::new(AtomicU32::new(0));
+        let counts = count.clone();
+        let act = move |_, _| drop(counts.fetch_add(1, Ordering::Relaxed));
+        crate::region::peer::while_it(act, || read_all(&ends.main)).unwrap();
+        count.load(Ordering::Relaxed)
+    };
+    assert!(accesses > 50, "{accesses}");
+    let (mut violations, mut messages) = (0, 0);
+    // The block copies are one access; a fifth of the values will do for each.
+    for at in 0..accesses {
+        for value in values.iter().skip(at as usize % 5).step_by(5).copied() {
+            for target in 0..=RECORDS.len() + 1 {
+                let Prepared { ends, records } = prepared();
+                let place = ends.layout.to_main;
+                let ring = ends.region.words(place.offset, place.words).unwrap();
+                let word = records[target] + u64::from(value % 2 == 0 && value >> 56 == 0);
+                let mut access = 0;
+                let act = move |_, _| {
+                    if access == at {
+                        ring.at(word).store(value, Ordering::Relaxed);
+                    }
+                    access += 1;
+                };
+                // As often as a driver would look: each look at what a peer left must end.
+                let mut read = Vec::new();
+                let result = crate::region::peer::while_it(act, || {
+                    let mut rx = ends.main.try_lead().unwrap();
+                    let result = loop {
+                        let mut buffer = Vec::new();
+                        match ends.main.read(&mut rx, &mut buffer) {
+                            Ok(Read::Message) => read.push(buffer),
+                            Ok(Read::Part) => {}
+                            Ok(Read::Nothing | Read::NoBudget) => break Ok(()),
+                            Err(violation) => break Err(violation),
+                        }
+                    };
+                    assert!(rx.assembly.len() <= rx.whole.max(1000), "no more than was said first");
+                    ends.main.step_aside(rx);
+                    result
+                });
+                let flipped = (value & 0x00ff_ffff_ffff_ffff) as usize;
+                for len in lengths(&read) {
+                    let is_known = LENGTHS.contains(&len) || len == flipped;
+                    assert!(is_known && len <= 1016, "{len} bytes, though the word became {value:#x} before {at}");
+                }
+                violations += usize::from(result.is_err());
+                messages += read.len();
+            }
+        }
+    }
+    assert!(violations > 1000 && messages > 1000, "{violations} violations, {messages} messages");
+}
+
+#[test]
+fn a_head_that_changes_before_any_access_is_taken_or_corrupt() {
+    let around: Vec<u64> = (0..400).chain([u64::MAX - 1, u64::MAX, 1 << 32, 1 << 63]).collect();
+    let mut corrupt = 0;
+    for value in around {
+        for at in 0..24 {
+            let ends = pipe(1024, 1 << 20, 1000, 1 << 20);
+            let head = ends.region.word64(ends.layout.block(true) + direction::HEAD).unwrap();
+            let others = [direction::SLEEPER, direction::WANTS_ROOM]
+                .map(|word| ends.region.word32(ends.layout.block(true) + word).unwrap());
+            let mut access = 0;
+            let act = move |_, _| {
+                if access == at {
+                    head.store(value, Ordering::Relaxed);
+                    others.iter().for_each(|word| word.store(value as u32, Ordering::Relaxed));
+                }
+                access += 1;
+            };
+            crate::region::peer::while_it(act, || {
+                for number in 0..12 {
+                    match send(&ends.main, &message(number, 200)) {
+                        Ok(()) => {}
+                        Err(SendError::Corrupt(_)) => corrupt += 1,
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+            });
+        }
+    }
+    assert!(corrupt > 1000, "{corrupt}");
 }

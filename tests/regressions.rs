@@ -281,3 +281,20 @@ fn what_a_removed_listener_captured_is_gone_before_the_next_handler_runs() {
     gate.open();
     assert_eq!(stopped.wait().unwrap(), (true, true));
 }
+
+/// It had joined the quiet ones while the other one talked; a main that spins looked at those only beside others.
+#[test]
+fn a_quiet_renderer_is_answered_by_a_main_that_spins_when_the_one_that_talked_is_gone() {
+    let ipc_main = support::builder().wait(ringmain::Wait::Spin).build().unwrap();
+    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+    let gone = gone(&ipc_main);
+    let (quiet, talks) = (ipc_main.attach().unwrap(), ipc_main.attach().unwrap());
+    let sum = |renderer: &IpcRenderer| renderer.invoke::<i64>("add", (1, 2)).timeout(PATIENCE).wait().unwrap();
+    for _ in 0..3 {
+        assert_eq!(sum(&quiet), 3);
+        (0..1000).for_each(|_| assert_eq!(sum(&talks), 3));
+    }
+    talks.close(PATIENCE).unwrap();
+    next(&gone, "its end");
+    assert_eq!(sum(&quiet), 3);
+}

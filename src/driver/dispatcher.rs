@@ -335,7 +335,9 @@ impl Dispatcher<'_> {
     /// Looks, every now and then, at the links that do not talk: they are announced, so their writers ring. Those that
     /// talk no more join them.
     fn look_at_quiet(&mut self) {
-        if self.links.len() <= 1 || self.engine.poller.is_none() {
+        // A single one that is quiet is looked at by nobody else: a dispatcher that spins for ever never sleeps in epoll.
+        let is_alone = self.links.len() <= 1 && self.links.len() == self.active.len();
+        if is_alone || self.engine.poller.is_none() {
             return;
         }
         let now = Instant::now();

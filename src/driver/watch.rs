@@ -242,7 +242,9 @@ impl Watch {
             match sys::receive_message(&*socket, buffer, 0) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Ok(received) if !received.eof => {
-                    let descriptors = received.fds.len() + usize::from(received.truncated);
+                    // Cut off because it is too long, which its length says, or because descriptors came along.
+                    let is_too_long = received.len > MAX_DATAGRAM;
+                    let descriptors = received.fds.len() + usize::from(received.truncated && !is_too_long);
                     let bytes = &buffer[..received.len];
                     link.feed(|machine, now| machine.datagram(now, bytes, descriptors));
                     if link.is_lost() {

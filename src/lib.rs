@@ -45,11 +45,16 @@
 //! * Linux only, today.
 #![cfg_attr(loom, allow(dead_code, unused_imports, missing_docs, unreachable_pub))]
 
+/// The helpers of the integration tests serve the unit tests too.
+#[cfg(all(test, not(loom)))]
+extern crate self as ringmain;
+
 /// The example of the README is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod failpoint;
 mod sync;
 
 mod layout;
@@ -63,6 +68,8 @@ mod wake;
 mod channel;
 #[cfg(not(loom))]
 mod config;
+#[cfg(all(test, not(loom)))]
+mod deaths_tests;
 #[cfg(not(loom))]
 mod dispatch;
 #[cfg(not(loom))]

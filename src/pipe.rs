@@ -11,6 +11,7 @@
 //! | leading caller | `CALLER` | the same | its private bell |
 //! | following caller | nothing | | its private bell: reply, role passed on, gone |
 
+use crate::failpoint;
 use crate::layout::{Layout, direction};
 use crate::region::{OutOfRegion, Region};
 use crate::ring::{self, Kind, Reader, WriteError, Writer};
@@ -451,14 +452,19 @@ impl Pipe {
         if tx.queue.is_empty() && message.len() <= tx.chunk {
             match tx.writer.reserve(message.len()) {
                 Ok(mut record) => {
+                    failpoint::reached("record reserved");
                     record.write(0, message);
+                    failpoint::reached("record written");
                     record.commit(Kind::Whole);
+                    failpoint::reached("record committed");
                     let ring = self.peer.after_publish(mode.quiet);
                     tx.sent.count(message.len());
                     drop(tx);
+                    failpoint::reached("announcement taken");
                     if let Some(ring) = ring {
                         self.peer.ring(ring);
                     }
+                    failpoint::reached("peer rung");
                     return Ok(());
                 }
                 Err(WriteError::Corrupt(corrupt)) => return Err(SendError::Corrupt(corrupt)),
@@ -490,6 +496,7 @@ impl Pipe {
         let bytes = std::mem::replace(message, spare);
         tx.queue.push_back(Queued { bytes, mode, sent: 0 });
         self.show_queued(tx);
+        failpoint::reached("message queued");
         self.drain(tx, Wish::Ring).map(|_| ()).map_err(SendError::Corrupt)
     }
 
@@ -511,15 +518,18 @@ impl Pipe {
             let part = left.min(tx.chunk - prefix);
             match tx.writer.reserve_part(part + prefix, front.bytes.len()) {
                 Ok(mut record) => {
+                    failpoint::reached("part reserved");
                     record.write(prefix, &front.bytes[front.sent..front.sent + part]);
                     if prefix != 0 {
                         record.write(0, &(front.bytes.len() as u64).to_le_bytes());
                     }
+                    failpoint::reached("part written");
                     record.commit(match (whole, front.sent) {
                         (true, _) => Kind::Whole,
                         (false, 0) => Kind::First,
                         (false, _) => Kind::More,
                     });
+                    failpoint::reached("part committed");
                     front.sent += part;
                     tx.queued -= part;
                     tx.routed -= if front.mode.routed { part } else { 0 };
@@ -559,6 +569,7 @@ impl Pipe {
                     // Visible before the fence in `want_room`, so that a dispatcher that is about to sleep sees it.
                     self.show_queued(tx);
                     self.peer.want_room(wish);
+                    failpoint::reached("room wanted");
                     tx.wanting = false;
                     asked = true;
                     continue;
@@ -640,6 +651,7 @@ impl Pipe {
                 self.publish_head(rx);
                 return Ok(Read::Nothing);
             };
+            failpoint::reached("record seen");
             match record.kind {
                 Kind::Whole => {
                     if rx.whole != 0 {
@@ -650,6 +662,7 @@ impl Pipe {
                     }
                     message.clear();
                     rx.reader.append_to(record, 0, message);
+                    failpoint::reached("record copied");
                     self.release(rx, record);
                     return Ok(Read::Message);
                 }
@@ -679,6 +692,7 @@ impl Pipe {
                     rx.assembly.reserve_exact(whole.min(RESERVE) + ring::APART);
                     self.budget.force(record.len - 8);
                     rx.reader.append_to(record, 8, &mut rx.assembly);
+                    failpoint::reached("first part copied");
                     self.release(rx, record);
                 }
                 Kind::More => {
@@ -696,6 +710,7 @@ impl Pipe {
                     }
                     self.budget.force(record.len);
                     rx.reader.append_to(record, 0, &mut rx.assembly);
+                    failpoint::reached("further part copied");
                     self.release(rx, record);
                     if rx.assembly.len() == rx.whole {
                         self.budget.give_back(rx.whole);
@@ -738,6 +753,7 @@ impl Pipe {
         }
         if let Some(ring) = self.peer.room_was_made(&self.own, fenced) {
             rx.answered = head;
+            failpoint::reached("room made");
             self.peer.ring(ring);
         }
     }
@@ -770,6 +786,7 @@ impl Pipe {
         if self.own.announced() != announcement && !gone {
             rx.reader.publish_and_look();
             self.own.announce(announcement);
+            failpoint::reached("dispatcher announced again");
             // A violation is found again by whoever reads next.
             look = self.look_again(&mut rx, true).unwrap_or(true);
         }
@@ -838,6 +855,7 @@ impl Pipe {
         };
         rx.reader.publish_and_look();
         self.own.announce(self.announcement());
+        failpoint::reached("dispatcher announced");
         let look = self.look_again(&mut rx, may_read);
         let wanted = rx.release();
         if wanted {
@@ -990,6 +1008,7 @@ impl Pipe {
                             if waiter.is_done() || is_over(until) {
                                 bell.awake();
                             } else {
+                                failpoint::reached("follower sleeps");
                                 self.sleep.private(bell, until);
                             }
                         }
@@ -1132,6 +1151,7 @@ impl Pipe {
             let expected = self.own.caller.load(Ordering::Acquire);
             rx.reader.publish_and_look();
             self.own.announce(wake::CALLER);
+            failpoint::reached("caller announced");
             match self.look_again(&mut rx, may_read && read == Read::Nothing) {
                 Ok(false) => {}
                 Ok(true) => continue,
@@ -1150,7 +1170,9 @@ impl Pipe {
                     Read::NoBudget if may_read => Some(sooner(until, BUDGET_RETRY)),
                     _ => until,
                 };
+                failpoint::reached("caller sleeps");
                 let was_woken = self.sleep.on(&self.own.caller, expected, bell, until);
+                failpoint::reached("caller woken");
                 // Woken without a change of the word, and not by us: for nothing as well.
                 rung |= was_woken && !bell.is_rung();
             }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 /// Layer → what it may import of the crate. A folder is one layer with its file.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     // leaves
+    ("failpoint", &[]),
     ("sync", &[]),
     ("error", &[]),
     ("config", &["error", "link", "wake", "wire"]),
@@ -18,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ring", &["region", "sync"]),
     ("role", &["sync"]),
     ("wake", &["region", "sync", "sys"]),
-    ("pipe", &["layout", "region", "ring", "role", "sync", "sys", "wake"]),
+    ("pipe", &["failpoint", "layout", "region", "ring", "role", "sync", "sys", "wake"]),
     // message tower
     ("wire", &[]),
     ("link", &[]),
@@ -27,7 +28,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // the bridge
     (
         "driver",
-        &["config", "dispatch", "error", "layout", "link", "pipe", "region", "registry", "sync", "sys", "wake", "wire"],
+        &[
+            "config",
+            "dispatch",
+            "error",
+            "failpoint",
+            "layout",
+            "link",
+            "pipe",
+            "region",
+            "registry",
+            "sync",
+            "sys",
+            "wake",
+            "wire",
+        ],
     ),
     // public handles
     ("emitter", &["driver", "error", "registry", "sync", "wire"]),

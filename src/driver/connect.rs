@@ -4,6 +4,7 @@ use super::link::{Link, Process};
 use super::{Command, Engine, IPC_MESSAGE, Listener};
 use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
 use crate::layout::{Layout, MAGIC, RingPlace};
 use crate::link::{
     App, Backing as OfferedBacking, Config, Descriptors, Doorbell, Doorbells, EXIT_GRACE, GoneReason,
@@ -161,6 +162,7 @@ impl Engine {
         let system = |what: &'static str| move |error| Error::system(what, error);
         let layout = Layout::new(self.config.ring_size, id);
         let memory = create_memory(self.config.backing, &layout)?;
+        failpoint::reached("region made");
         let doorbell = sys::EventFd::new().map_err(system("cannot make a doorbell for the renderer"))?;
         if let (Ok(magic), Ok(version)) = (memory.region.word64(0), memory.region.word64(8)) {
             magic.store(MAGIC, Ordering::Relaxed);
@@ -207,11 +209,13 @@ impl Engine {
             }
             links.insert(id, link.clone());
         }
+        failpoint::reached("before welcome");
         // Last: nobody is greeted who is refused afterwards.
         sys::send_message(&*socket, &welcome, &fds).map_err(|error| {
             self.discard(&link);
             Error::system("cannot greet the renderer", error)
         })?;
+        failpoint::reached("welcome sent");
         Ok((link, memory.region))
     }
 
@@ -239,6 +243,7 @@ impl Engine {
                 return Err(Error::system("cannot start the renderer", error));
             }
         };
+        failpoint::reached("renderer started");
         // Not reaped by anybody yet, so the pid is its own. Refused (a filter): hang-up alone tells of its end.
         let pidfd = sys::pidfd_open(child.id()).ok();
         link.set_process(Process { pid: child.id(), pidfd, is_child: true, child: Some(child) });
@@ -406,6 +411,7 @@ pub(crate) fn named(options: &Options, name: &str, deadline: Option<Instant>) ->
     let path = socket_path(options, name)?;
     let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     let socket = sys::connect_at(&path, left).map_err(|error| nobody_listens(name, &path, error))?;
+    failpoint::reached("connected to a name");
     Ok(Connecting { socket, served_by: None })
 }
 
@@ -511,6 +517,7 @@ impl Engine {
         if sys::wait_readable(&socket, deadline).map_err(system("cannot wait for main"))? {
             let received =
                 sys::receive_message(&socket, &mut buffer, MAX_DESCRIPTORS).map_err(system("cannot read from main"))?;
+            failpoint::reached("welcome received");
             let now = Instant::now();
             if received.eof {
                 machine.hung_up(now);
@@ -536,6 +543,7 @@ impl Engine {
                     let fds = std::mem::take(&mut fds);
                     let made = map(&agreed.region, agreed.descriptors, fds)
                         .and_then(|Mapped { region, event }| Ok(self.pipe(&region, &agreed, event)?));
+                    failpoint::reached("region mapped");
                     match made {
                         Ok(pipe) => opened = Some((pipe, agreed)),
                         Err(Unusable { why, system: None }) => machine.refuse(Instant::now(), why),
@@ -546,7 +554,9 @@ impl Engine {
                     }
                 }
                 Output::Transmit(hello) => {
+                    failpoint::reached("before hello");
                     let sent = sys::send_message(&socket, &hello, &[]);
+                    failpoint::reached("hello sent");
                     if sent.is_err() && opened.is_some() {
                         return Err(hung_up());
                     }
@@ -570,6 +580,7 @@ impl Engine {
         self.links.lock().insert(id, link.clone());
         self.command(Command::Opened(link.clone()));
         self.watch_link(&link, None)?;
+        failpoint::reached("link watched");
         Ok(link)
     }
 }

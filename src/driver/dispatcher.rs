@@ -5,6 +5,7 @@ use super::receiver::{self, Receiver, Recent};
 use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake, wake_all};
 use crate::dispatch::{Action, MAIN_FRAME, action};
 use crate::error::Error;
+use crate::failpoint;
 use crate::link::EXIT_GRACE;
 use crate::pipe::{BUDGET_RETRY, Lead, Pipe, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
 use crate::sync::{Arc, Ordering, spin_loop};
@@ -435,6 +436,7 @@ impl Dispatcher<'_> {
             let soon = Instant::now() + BUDGET_RETRY;
             until = Some(until.map_or(soon, |until| until.min(soon)));
         }
+        failpoint::reached("dispatcher sleeps");
         if engine.poller.is_some() {
             // All of them are announced now.
             for id in self.active.drain(..) {
@@ -457,6 +459,7 @@ impl Dispatcher<'_> {
         } else {
             engine.sleep.private(&engine.bell, until);
         }
+        failpoint::reached("dispatcher woken");
     }
 
     // ---- turning links ------------------------------------------------------------------------------------------
@@ -688,6 +691,7 @@ impl Dispatcher<'_> {
     // ---- dispatching --------------------------------------------------------------------------------------------
 
     fn dispatch(&mut self, link: &Arc<Link>, message: &[u8]) {
+        failpoint::reached("message read");
         let (envelope, payload) = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
             Ok(parts) => parts,
             Err(violation) => return link.violation(violation),

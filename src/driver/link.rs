@@ -5,6 +5,7 @@ use super::receiver::Receiver;
 use super::{Command, Engine, this_thread};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
 use crate::link::{self as machine, GoneReason, Output};
 use crate::pipe::{BUDGET_RETRY, Pipe, Routed, SendError, SendMode, Sent, Violation, Waited, Waiter, is_worth_keeping};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
@@ -426,6 +427,7 @@ impl Link {
     pub(crate) fn close(self: &Arc<Self>) {
         // In one step with the machine: a peer that reads the message and ends at once must not be the reason.
         self.feed(|machine, now| {
+            failpoint::reached("closing");
             if !self.is_lost()
                 && let Some(pipe) = self.pipe.get()
             {
@@ -433,6 +435,7 @@ impl Link {
                 wire::begin(&envelope(Kind::Close, 0, ""), &mut message);
                 let _ = pipe.send(&mut message, BEYOND_LIMIT);
             }
+            failpoint::reached("close sent");
             machine.local_close(now);
         });
     }

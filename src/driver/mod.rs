@@ -30,6 +30,7 @@ pub(crate) use tasks::{CatchPanic, in_task};
 use crate::config::Config;
 use crate::dispatch::Deadlines;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
 use crate::link::{Agreed, GoneReason, Side};
 use crate::pipe::{Budget, Parts, Pipe};
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
@@ -432,7 +433,9 @@ impl Engine {
     fn open(&self, link: &Arc<Link>, agreed: &Agreed) -> Result<(), String> {
         let region = self.watch.take_region(link.id).ok_or("the region of the link was given up")?;
         let pipe = self.pipe(&region, agreed, None)?;
+        failpoint::reached("pipe made");
         link.open(pipe, send_limits(agreed), agreed.send.max_pending_calls as usize);
+        failpoint::reached("link opened");
         self.command(Command::Opened(link.clone()));
         Ok(())
     }

@@ -4,6 +4,7 @@
 use super::connect::Listening;
 use super::{Engine, Link};
 use crate::error::Error;
+use crate::failpoint;
 use crate::link::{Exit, MAX_DATAGRAM};
 use crate::region::Region;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -245,6 +246,7 @@ impl Watch {
                     // Cut off because it is too long, which its length says, or because descriptors came along.
                     let is_too_long = received.len > MAX_DATAGRAM;
                     let descriptors = received.fds.len() + usize::from(received.truncated && !is_too_long);
+                    failpoint::reached("hello received");
                     let bytes = &buffer[..received.len];
                     link.feed(|machine, now| machine.datagram(now, bytes, descriptors));
                     if link.is_lost() {
@@ -287,6 +289,7 @@ impl Watch {
         }
         match sys::accept(listening.socket()) {
             Ok(Some(socket)) => {
+                failpoint::reached("renderer accepted");
                 if let Err(error) = listening.welcome(engine, socket) {
                     engine.report(None, None, error);
                 }

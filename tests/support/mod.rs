@@ -43,8 +43,15 @@ pub(crate) fn ipc_main() -> IpcMain {
 /// This test binary again, to play `role` in its `children` test: see [`play`].
 pub(crate) fn child(role: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test binary"));
-    command.args(["--exact", "children", "--nocapture", "--test-threads=1"]).env(ROLE, role);
+    command.args(["--exact", &children(), "--nocapture", "--test-threads=1"]).env(ROLE, role);
     command
+}
+
+/// The path of the test `children`: of an integration test at its root, of a module of unit tests in that.
+fn children() -> String {
+    let (_, path) = concat!(module_path!(), "::").split_once("::").expect("a path in a crate");
+    let beside_us = path.strip_suffix("support::").expect("this module's name");
+    format!("{beside_us}children")
 }
 
 /// The body of each binary's `#[test] fn children()`: in a child it plays its role and exits, otherwise it returns.

@@ -1,6 +1,6 @@
 //! Processes: children with pipes, a process with a test of its own, what /proc shows of them.
 use super::{PATIENCE, bounded, child, until};
-use ringmain::{FromArgs, GoneReason, IpcMain, IpcMainEvent, WebContents};
+use ringmain::{Backing, FromArgs, GoneReason, IpcMain, IpcMainEvent, WebContents};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
 use std::io::{BufRead, BufReader, Write};
@@ -91,6 +91,11 @@ impl Program {
         self.output = Some(until_said(output, line));
     }
 
+    /// Its standard output.
+    pub(crate) fn take_output(&mut self) -> BufReader<ChildStdout> {
+        self.output.take().expect("a pipe")
+    }
+
     /// Kills it and waits until it is dead.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("killed");
@@ -119,7 +124,17 @@ impl Drop for Program {
 /// Plays `role` in a process of its own, for what counts descriptors, changes limits or waits for any child; panics
 /// unless that ends well.
 pub(crate) fn alone(role: &str) {
+    alone_as(role, child(role));
+}
+
+/// As [`alone`], with this backing.
+pub(crate) fn alone_on(backing: Backing, role: &str) {
     let mut command = child(role);
+    command.env("RINGMAIN_TEST_BACKING", if backing == Backing::Named { "named" } else { "sealed" });
+    alone_as(role, command);
+}
+
+fn alone_as(role: &str, mut command: Command) {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut program = Program { child: command.spawn().expect("a process"), output: None };
     let status = program.ended(LONG);
@@ -216,8 +231,16 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 /// Stops a process and waits until all its threads have stopped.
 pub(crate) fn stop(pid: u32) {
     signal(pid, Signal::STOP);
-    let has_stopped =
-        |thread: &String| stat_of(&format!("/proc/{pid}/task/{thread}/stat")).is_some_and(|it| it[0] == "T");
+    until_all_threads("have stopped", pid, "T");
+}
+
+/// Waits until all threads of a process sleep.
+pub(crate) fn until_asleep(pid: u32) {
+    until_all_threads("sleep", pid, "S");
+}
+
+fn until_all_threads(what: &str, pid: u32, state: &str) {
+    let is_so = |thread: &String| stat_of(&format!("/proc/{pid}/task/{thread}/stat")).is_some_and(|it| it[0] == state);
     let threads = format!("/proc/{pid}/task");
-    until("all threads have stopped", || names_in(Path::new(&threads)).iter().all(has_stopped));
+    until(&format!("all threads {what}"), || names_in(Path::new(&threads)).iter().all(is_so));
 }

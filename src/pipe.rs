@@ -356,6 +356,7 @@ pub(crate) struct Pipe {
     unattended: AtomicUsize,
     sleep: Sleep,
     budget: Arc<Budget>,
+    region: Arc<Region>,
 }
 
 impl Pipe {
@@ -414,6 +415,7 @@ impl Pipe {
             unattended: AtomicUsize::new(0),
             sleep: parts.sleep,
             budget: parts.budget,
+            region,
         })
     }
 
@@ -467,6 +469,7 @@ impl Pipe {
                     failpoint::reached("peer rung");
                     return Ok(());
                 }
+                Err(WriteError::Corrupt(_)) if self.is_gone() => return Err(SendError::Gone),
                 Err(WriteError::Corrupt(corrupt)) => return Err(SendError::Corrupt(corrupt)),
                 Err(WriteError::Full | WriteError::TooLarge) => {}
             }
@@ -474,7 +477,11 @@ impl Pipe {
         let result = self.send_queued(&mut tx, message, mode);
         drop(tx);
         self.tell_drained();
-        result
+        match result {
+            // Begun before the end of the link, whose memory was given back meanwhile: there is no head any more.
+            Err(SendError::Corrupt(_)) if self.is_gone() => Err(SendError::Gone),
+            result => result,
+        }
     }
 
     #[cold]
@@ -911,7 +918,8 @@ impl Pipe {
         self.ring_dispatcher();
     }
 
-    /// Gives back what this end still holds of the process's budget: the peer is gone and all of it is delivered.
+    /// Gives back what this end still holds of the process's budget, and the shared memory: the peer is gone and all of it
+    /// is delivered.
     pub(crate) fn discard(&self) {
         let mut tx = self.tx.lock();
         let queue = std::mem::take(&mut tx.queue);
@@ -932,6 +940,11 @@ impl Pipe {
     }
 
     /// Rings every caller that waits, to look again.
+            {
+                // With the role and this lock nobody reads or writes a ring.
+                let _tx = self.tx.lock();
+                self.region.forget();
+            }
     pub(crate) fn ring_callers(&self) {
         let callers: Vec<_> = self.callers.lock().iter().cloned().collect();
         for bell in callers {

@@ -56,7 +56,6 @@ mod storage {
     use super::*;
     use std::ptr::NonNull;
 
-    #[allow(dead_code, reason = "held for its Drop: it unmaps")]
     enum Storage {
         Mapped(crate::sys::Mapping),
         Named(shared_memory::Shmem),
@@ -81,7 +80,7 @@ mod storage {
     }
 
     // SAFETY: the memory behind `base` lives as long as `storage` and is reached through atomics and raw copies only;
-    // `Shmem` and `Mapping` are moved and dropped, never used from two threads.
+    // `Shmem` and `Mapping` are moved and dropped, and tell from any thread where they lie, which never changes.
     unsafe impl Send for Region {}
     // SAFETY: as above; `&Region` gives out nothing but atomics and checked copies.
     unsafe impl Sync for Region {}
@@ -116,6 +115,21 @@ mod storage {
             debug_assert!(range.start <= range.end && range.end <= self.len);
             // SAFETY: the range lies in the mapping, which begins at a page and which `storage` keeps.
             unsafe { crate::sys::populate(self.base.add(range.start), range.len()) }.is_ok()
+        }
+
+        /// Gives the memory back though there are words of it: from now on they are this process's own and 0. For a
+        /// link that is over, of which somebody keeps a handle.
+        pub(crate) fn forget(&self) {
+            match &self.storage {
+                Storage::Mapped(mapping) => mapping.replace_by_zeros(),
+                Storage::Named(shmem) => {
+                    let len = shmem.len().next_multiple_of(rustix::param::page_size());
+                    // SAFETY: the whole mapping of `shmem`, which unmaps the same range when it is dropped; words are
+                    // atomics, bytes are copied, and whatever is found there is expected.
+                    unsafe { crate::sys::replace_by_zeros(self.base, len) };
+                }
+                Storage::Words(_) => {}
+            }
         }
 
         /// The 32-bit word at a byte offset.
@@ -403,6 +417,8 @@ mod storage {
         pub(crate) fn in_process(len: usize) -> Arc<Self> {
             Arc::new(Self { len, words32: Mutex::default(), words64: Mutex::default(), rings: Mutex::default() })
         }
+
+        pub(crate) fn forget(&self) {}
 
         pub(crate) fn word32(self: &Arc<Self>, offset: usize) -> Result<Word32, OutOfRegion> {
             check(offset, 4, 4, self.len)?;

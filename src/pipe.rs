@@ -273,7 +273,7 @@ pub(crate) enum Read {
     Nothing,
     /// A part of a large message: more lies there, but others have their turn first.
     Part,
-    /// A large message begins, but the process's budget has no room for it now.
+    /// A large message begins, but the process's budget has no room for it now; or no memory is to be had for what arrives.
     NoBudget,
 }
 
@@ -690,13 +690,15 @@ impl Pipe {
                     if !self.budget.has_room(whole) {
                         return Ok(Read::NoBudget);
                     }
-                    rx.whole = whole;
                     if message.capacity() > rx.assembly.capacity() {
                         std::mem::swap(message, &mut rx.assembly);
                     }
                     rx.assembly.clear();
                     // Address space, not memory, for what has not arrived; and little of it.
-                    rx.assembly.reserve_exact(whole.min(RESERVE) + ring::APART);
+                    if rx.assembly.try_reserve_exact(whole.min(RESERVE) + ring::APART).is_err() {
+                        return Ok(Read::NoBudget);
+                    }
+                    rx.whole = whole;
                     self.budget.force(record.len - 8);
                     rx.reader.append_to(record, 8, &mut rx.assembly);
                     failpoint::reached("first part copied");
@@ -713,7 +715,10 @@ impl Pipe {
                     // Grows with what has arrived, never over the length that was said first.
                     if rx.assembly.capacity() - have < record.len {
                         let more = have.max(record.len).min(rx.whole - have);
-                        rx.assembly.reserve_exact(more);
+                        // No memory to be had: not an end of this process, and perhaps there is some later.
+                        if rx.assembly.try_reserve_exact(more).is_err() {
+                            return Ok(Read::NoBudget);
+                        }
                     }
                     self.budget.force(record.len);
                     rx.reader.append_to(record, 0, &mut rx.assembly);
@@ -935,16 +940,16 @@ impl Pipe {
             self.budget.give_back(rx.assembly.len());
             rx.whole = 0;
             rx.assembly = Vec::new();
-            self.step_aside(rx);
-        }
-    }
-
-    /// Rings every caller that waits, to look again.
             {
                 // With the role and this lock nobody reads or writes a ring.
                 let _tx = self.tx.lock();
                 self.region.forget();
             }
+            self.step_aside(rx);
+        }
+    }
+
+    /// Rings every caller that waits, to look again.
     pub(crate) fn ring_callers(&self) {
         let callers: Vec<_> = self.callers.lock().iter().cloned().collect();
         for bell in callers {

@@ -339,7 +339,9 @@ impl Listening {
     /// Removes the files; nobody can connect any more.
     pub(super) fn close(&self) {
         sys::shut_socket(&self.socket);
-        if let Some(Files { path, lock }) = self.files.lock().take() {
+        if let Some(Files { path, lock }) = self.files.lock().take()
+            && lock.is_named()
+        {
             // The socket first: while the lock is held nobody else makes one there.
             let _ = sys::unlink_socket(&path);
             let _ = lock.remove();

@@ -71,6 +71,8 @@ pub(crate) fn ensure_private_dir(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct LockFile {
     path: PathBuf,
+    /// Device and number of the file.
+    file: (u64, u64),
     _file: OwnedFd,
 }
 
@@ -106,7 +108,7 @@ impl LockFile {
             // and locked a new one: then this lock excludes nobody.
             match path.symlink_metadata() {
                 Ok(named) if (named.dev(), named.ino()) == (ours.dev(), ours.ino()) => {
-                    return Ok(Self { path: path.to_owned(), _file: file.into() });
+                    return Ok(Self { path: path.to_owned(), file: (ours.dev(), ours.ino()), _file: file.into() });
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -115,6 +117,12 @@ impl LockFile {
         }
         let text = format!("'{}' was replaced {TRIES} times while it was locked", path.display());
         Err(LockError::Io(io::Error::other(text)))
+    }
+
+    /// Whether the name is still that of the locked file. Whoever cleans the directory may have removed it, and then
+    /// another process may have made and locked a new one: what else is named so is then not ours any more.
+    pub(crate) fn is_named(&self) -> bool {
+        self.path.symlink_metadata().is_ok_and(|named| (named.dev(), named.ino()) == self.file)
     }
 
     /// Removes the file while the lock is held, so that nobody is locked out of a file with no name.

@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use support::{
-    Child, PATIENCE, Program, TempDir, alone_on, bounded, builder, child, env, line, lives, next, open_fds, say,
-    shared_memory_of, threads, until, until_asleep, until_said,
+    Child, PATIENCE, Program, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next, say,
+    shared_memory_of, until, until_asleep, until_held, until_said,
 };
 
 #[test]
@@ -405,38 +405,10 @@ impl Victim {
     }
 }
 
-/// What this process holds.
-#[derive(Debug, PartialEq)]
-struct Held {
-    descriptors: usize,
-    threads: usize,
-    mappings: usize,
-    names: Vec<String>,
-}
-
-fn held() -> Held {
-    // Shared ones only: the program's own file may lie in a folder of the same name.
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let is_shared = |line: &str| line.split(' ').nth(1).is_some_and(|mode| mode.ends_with('s'));
-    let mappings = maps.lines().filter(|line| is_shared(line) && line.contains("ringmain")).count();
-    Held { descriptors: open_fds(), threads: threads(), mappings, names: shared_memory_of(std::process::id()) }
-}
-
-/// All is as it was, as soon as what has ended has ended.
-fn until_held(before: &Held, what: &str) {
-    let mut now = held();
-    let end = std::time::Instant::now() + PATIENCE;
-    while now != *before {
-        assert!(std::time::Instant::now() < end, "{what}: held {before:?} before and {now:?} afterwards");
-        std::thread::yield_now();
-        now = held();
-    }
-}
-
-type Wait1<T> = (&'static str, JoinHandle<Result<T>>);
+type Waiting<T> = (&'static str, JoinHandle<Result<T>>);
 
 /// Threads that wait for the victim: two that block, one of which reads for both, and a future.
-fn wait_for_answers(end: &End) -> Vec<Wait1<String>> {
+fn wait_for_answers(end: &End) -> Vec<Waiting<String>> {
     let (begun, begins) = channel();
     let wait = |what: &'static str, wait: fn(crate::Invoke<String>) -> Result<String>| {
         let (end, begun) = (end.clone(), begun.clone());
@@ -460,7 +432,7 @@ fn wait_for_answers(end: &End) -> Vec<Wait1<String>> {
 
 /// Threads that wait for room, behind large messages of which a part is in the ring: only begun, because what the victim
 /// still reads decides how they end.
-fn wait_for_room(end: &End) -> Vec<Wait1<()>> {
+fn wait_for_room(end: &End) -> Vec<Waiting<()>> {
     for number in 0..4 {
         // Gone already where the victim has closed.
         let _ = end.send("large", (number, large(number)));

@@ -143,7 +143,8 @@ impl Error {
 
     #[cold]
     pub(crate) fn system(what: impl Display, source: std::io::Error) -> Self {
-        let mut error = Self::new(ErrorKind::System, format!("{what}: {source}"));
+        let advice = advice(&source).map(|advice| format!("; {advice}")).unwrap_or_default();
+        let mut error = Self::new(ErrorKind::System, format!("{what}: {source}{advice}"));
         error.0.source = Some(Box::new(source));
         error
     }
@@ -236,6 +237,30 @@ impl Error {
     /// The value given with [`HandlerError::with_data`].
     pub fn data(&self) -> Option<&serde_json::Value> {
         self.0.remote.as_ref()?.data.as_ref()
+    }
+}
+
+/// The number of the system's error, also if something was added to its text.
+fn os_error(error: &std::io::Error) -> Option<i32> {
+    let source = || error.get_ref()?.source()?.downcast_ref::<std::io::Error>();
+    error.raw_os_error().or_else(|| os_error(source()?))
+}
+
+/// What this process needs was used up for the moment, where other errors say that the system does not offer it.
+pub(crate) fn is_scarcity(error: &std::io::Error) -> bool {
+    matches!(os_error(error), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
+/// What can be done about an error of the system, where that is the same wherever it comes from.
+fn advice(error: &std::io::Error) -> Option<String> {
+    match os_error(error)? {
+        libc::EMFILE => {
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            let limit = limit.map_or("not limited".to_string(), |limit| format!("limited to {limit}"));
+            Some(format!("the descriptors of this process are {limit}: close some, or raise RLIMIT_NOFILE"))
+        }
+        libc::ENFILE => Some("the open files of the whole system are limited: raise fs.file-max".to_string()),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::link::{Link, Process};
 use super::{Command, Engine, IPC_MESSAGE, Listener};
 use crate::config::{Backing, Config as Options, MAX_TEXT};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_scarcity};
 use crate::failpoint;
 use crate::layout::{Layout, MAGIC, RingPlace};
 use crate::link::{
@@ -122,7 +122,17 @@ struct Memory {
 
 fn create_memory(backing: Backing, layout: &Layout) -> Result<Memory> {
     let (len, parts) = (layout.region, layout.parts());
-    let system = |error| Error::system(format!("cannot allocate {len} bytes of shared memory"), error);
+    let system = |error: io::Error| {
+        let what = format!("cannot allocate {len} bytes of shared memory");
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => {
+                let text = "it is used up: enlarge /dev/shm or the limit of memory (RLIMIT_AS, the control group's), \
+                            or take a smaller ring_size";
+                Error::system(format!("{what}; {text}"), error)
+            }
+            _ => Error::system(what, error),
+        }
+    };
     match backing {
         Backing::Sealed => {
             let fd = sys::create_sealed_memory("ringmain", len, &parts).map_err(system)?;
@@ -245,9 +255,20 @@ impl Engine {
         };
         failpoint::reached("renderer started");
         // Not reaped by anybody yet, so the pid is its own. Refused (a filter): hang-up alone tells of its end.
-        let pidfd = sys::pidfd_open(child.id()).ok();
-        link.set_process(Process { pid: child.id(), pidfd, is_child: true, child: Some(child) });
-        self.watch_link(&link, Some(region)).inspect_err(|_| {
+        let pidfd = if_offered(sys::pidfd_open(child.id()));
+        let process = Process { pid: child.id(), pidfd: None, is_child: true, child: Some(child) };
+        let watched = match pidfd {
+            Ok(pidfd) => {
+                link.set_process(Process { pidfd, ..process });
+                self.watch_link(&link, Some(region))
+            }
+            Err(error) => {
+                link.set_process(process);
+                self.links.lock().remove(&link.id);
+                Err(Error::system("cannot watch the renderer's process", error))
+            }
+        };
+        watched.inspect_err(|_| {
             // Not left behind: nobody would know of it.
             if let Some(mut child) = link.child.lock().take() {
                 let _ = child.kill();
@@ -290,6 +311,16 @@ impl Engine {
         let listening = Arc::new(Listening { socket, files, accept });
         self.watch.add_listener(&listening).map_err(|error| Error::system("cannot watch the socket", error))?;
         Ok(listening)
+    }
+}
+
+/// `None`: the system does not give descriptors of processes. That there is none left is an error: a link that is watched by
+/// its socket alone would not show a death that a program hides which has inherited that.
+fn if_offered(pidfd: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
+    match pidfd {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(error) if is_scarcity(&error) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 
@@ -359,7 +390,8 @@ impl Listening {
         if !is_welcome {
             return Err(Error::new(ErrorKind::Refused, format!("a renderer was refused: {who:?}")));
         }
-        let pidfd = sys::peer_pidfd(&socket).ok();
+        let pidfd = if_offered(sys::peer_pidfd(&socket))
+            .map_err(|error| Error::system("cannot watch the process that connects", error))?;
         let (link, region) = engine.new_link(socket, Some(HANDSHAKE_TIMEOUT))?;
         link.set_process(Process { pid: found.pid.unwrap_or(0), pidfd, ..Process::default() });
         engine.watch_link(&link, Some(region))
@@ -509,7 +541,8 @@ impl Engine {
         // An attached renderer's main is this very process: its end is not to be watched.
         let pidfd = match found.pid {
             Some(pid) if pid == own_pid() => None,
-            _ => sys::peer_pidfd(&socket).ok(),
+            _ => if_offered(sys::peer_pidfd(&socket))
+                .map_err(|error| Error::system("cannot watch main's process", error))?,
         };
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let mut machine = Machine::renderer(session(&self.config, false, timeout, pidfd.is_some()), Instant::now());

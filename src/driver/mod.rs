@@ -314,7 +314,13 @@ impl Engine {
         let measures = self.wake_cost.load(Ordering::Relaxed) != 0;
         let mut threads = self.threads.lock();
         let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            sys::spawn_thread(name, run).map_err(|error| Error::system(format!("cannot start thread {name}"), error))
+            sys::spawn_thread(name, run).map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => {
+                    let text = "no more are allowed: RLIMIT_NPROC, or pids.max of the control group";
+                    Error::system(format!("cannot start thread {name}; {text}"), error)
+                }
+                _ => Error::system(format!("cannot start thread {name}"), error),
+            })
         };
         let (engine, other) = (self.clone(), measure.clone());
         let watch = start(

@@ -1,6 +1,6 @@
 //! The Linux port, 5.11 or later; 5.16 (`futex_waitv`) and 6.5 (`SO_PEERPIDFD`) where they are there.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -22,10 +22,28 @@ pub(crate) use random::*;
 pub(crate) use socket::*;
 pub(crate) use thread::*;
 
-/// Adds to an error of the kernel what was tried; the kind stays.
+/// Adds to an error of the kernel what was tried; the kind stays, and the kernel's error is its source.
 fn because(what: impl Display, error: impl Into<io::Error>) -> io::Error {
     let error = error.into();
-    io::Error::new(error.kind(), format!("{what}: {error}"))
+    io::Error::new(error.kind(), Because { what: what.to_string(), error })
+}
+
+#[derive(Debug)]
+struct Because {
+    what: String,
+    error: io::Error,
+}
+
+impl Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.error)
+    }
+}
+
+impl std::error::Error for Because {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }
 
 fn invalid(what: impl Into<String>) -> io::Error {

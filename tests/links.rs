@@ -4,13 +4,11 @@
 mod support;
 
 use ringmain::{Backing, ErrorKind, GoneReason, IpcMain, IpcRenderer, WebContents};
-use rustix::process::{Resource, Rlimit};
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::mpsc::channel;
 use support::{
-    Child, LONG, PATIENCE, Program, TempDir, alone, builder, child, connected, env, gone, ipc_main, line, next,
-    open_fds, raise_descriptor_limit, received, until,
+    Child, LONG, PATIENCE, Program, TempDir, alone, builder, child, connected, env, free_descriptors, gone, ipc_main,
+    line, next, open_fds, raise_descriptor_limit, received, until, use_up_descriptors,
 };
 
 #[test]
@@ -209,23 +207,6 @@ fn calls_once() {
 }
 
 // ---- limits -------------------------------------------------------------------------------------------------------
-
-/// Leaves this process no descriptor but those that the returned files hold.
-fn use_up_descriptors() -> Vec<File> {
-    let highest = std::fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().parse::<u64>().unwrap())
-        .max()
-        .unwrap();
-    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
-    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 32), maximum }).unwrap();
-    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
-}
-
-/// How many descriptors this process may still open. (To list them would take one.)
-fn free_descriptors() -> usize {
-    std::iter::from_fn(|| File::open("/dev/null").ok()).collect::<Vec<_>>().len()
-}
 
 /// Tries something at 0, 1, 2, .. free descriptors until it succeeds: before that it fails, says why, and keeps none.
 fn at_each_number_of_free_descriptors<T>(

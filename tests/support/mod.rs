@@ -2,9 +2,12 @@
 //! are bounded.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+mod filter;
 mod process;
 mod puppet;
 
+#[allow(unused_imports, reason = "each test binary uses its part")]
+pub(crate) use filter::*;
 #[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use process::*;
 #[allow(unused_imports, reason = "each test binary uses its part")]

@@ -3,6 +3,7 @@ use super::{PATIENCE, bounded, child, until};
 use ringmain::{Backing, FromArgs, GoneReason, IpcMain, IpcMainEvent, WebContents};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, Signal};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a process with a test of its own may take: some waits one after the other.
 pub(crate) const LONG: Duration = Duration::from_secs(240);
@@ -200,10 +201,56 @@ pub(crate) fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("the threads").count()
 }
 
+/// What a process holds of the system: descriptors, threads, mapped regions, names of shared memory.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
+    pub(crate) mappings: usize,
+    pub(crate) names: Vec<String>,
+}
+
+/// What this process holds now.
+pub(crate) fn held() -> Held {
+    // Shared ones only: the program's own file may lie in a folder of the same name.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let is_shared = |line: &str| line.split(' ').nth(1).is_some_and(|mode| mode.ends_with('s'));
+    let mappings = maps.lines().filter(|line| is_shared(line) && line.contains("ringmain")).count();
+    Held { descriptors: open_fds(), threads: threads(), mappings, names: shared_memory_of(std::process::id()) }
+}
+
+/// All is as it was, as soon as what has ended has ended.
+pub(crate) fn until_held(before: &Held, what: &str) {
+    let mut now = held();
+    let end = Instant::now() + PATIENCE;
+    while now != *before {
+        assert!(Instant::now() < end, "{what}: held {before:?} before and {now:?} afterwards");
+        std::thread::yield_now();
+        now = held();
+    }
+}
+
 /// Lets this process have as many descriptors as it may.
 pub(crate) fn raise_descriptor_limit() {
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the limit");
+}
+
+/// Leaves this process no descriptor but those that the returned files hold.
+pub(crate) fn use_up_descriptors() -> Vec<File> {
+    let highest = std::fs::read_dir("/proc/self/fd")
+        .expect("the descriptors")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().parse::<u64>().expect("a number"))
+        .max()
+        .expect("a descriptor");
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(highest + 32), maximum }).expect("the limit");
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+/// How many descriptors this process may still open. (To list them would take one.)
+pub(crate) fn free_descriptors() -> usize {
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect::<Vec<_>>().len()
 }
 
 /// The fields of `/proc/PID/stat` behind the name: the state is the first. `None`: there is no such process.

@@ -3,13 +3,16 @@
 
 mod support;
 
-use ringmain::{ErrorKind, IpcMain, IpcMainEvent, IpcRenderer};
+use futures::executor::block_on;
+use ringmain::{ErrorKind, IpcMain, IpcMainEvent, IpcRenderer, WebContents};
+use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, RawWaker, RawWakerVTable, Waker};
 use std::time::Instant;
-use support::{PATIENCE, bounded, builder, child, ipc_main, next, spawn};
+use support::{PATIENCE, bounded, builder, child, ipc_main, next, spawn, until};
 
 #[test]
 fn children() {
@@ -254,4 +257,191 @@ fn a_serializer_that_panics_leaves_no_call_behind() {
     }
     assert_eq!(ipc_renderer.stats().pending_calls, 0);
     assert_eq!(ipc_renderer.invoke::<i64>("add", (1, 1)).wait().unwrap(), 2);
+}
+
+// ---- foreign code that panics -------------------------------------------------------------------------------------
+
+/// Panics where it is meant to, without a word on stderr.
+fn panic_here() -> ! {
+    std::panic::resume_unwind(Box::new("foreign code"))
+}
+
+/// Panics while it is sent.
+struct Unsendable;
+
+impl serde::Serialize for Unsendable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        panic_here()
+    }
+}
+
+/// Panics while it is read.
+#[derive(Debug)]
+struct Unreadable;
+
+impl<'de> serde::Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic_here()
+    }
+}
+
+/// Panics when it is dropped.
+#[derive(serde::Deserialize)]
+struct Undroppable(#[allow(dead_code, reason = "it is read, and dropped")] u32);
+
+impl Drop for Undroppable {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic_here();
+        }
+    }
+}
+
+/// A waker that panics when it is cloned.
+fn with_unclonable_waker(poll: impl FnOnce(&mut Context<'_>)) {
+    const TABLE: RawWakerVTable = RawWakerVTable::new(|_| panic_here(), |_| {}, |_| {}, |_| {});
+    // SAFETY: the functions take no notice of the pointer.
+    #[allow(unsafe_code)]
+    let waker = unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) };
+    poll(&mut Context::from_waker(&waker));
+}
+
+#[derive(Clone)]
+struct World {
+    ipc_main: IpcMain,
+    ipc_renderer: IpcRenderer,
+    web_contents: WebContents,
+}
+
+impl World {
+    fn new() -> Self {
+        let ipc_main = ipc_main();
+        ipc_main.on_renderer_connected(|_| panic_here());
+        ipc_main.on_renderer_gone(|_, _| panic_here());
+        // Says nothing: what is told there is told by other tests.
+        ipc_main.on_error(|_| panic_here());
+        ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+        ipc_main.on("reads", |_event, (_,): (Unreadable,)| {});
+        ipc_main.on("drops", |_event, (_value,): (Undroppable,)| {});
+        ipc_main.on("replies", |event: &IpcMainEvent, ()| event.reply("x", (Unsendable,)));
+        ipc_main.on("sync", |event: &IpcMainEvent, ()| event.set_return_value(Unsendable));
+        ipc_main.on("sync reads", |event: &IpcMainEvent, (_,): (Unreadable,)| event.set_return_value(0));
+        ipc_main.handle("reads", |_event, (_,): (Unreadable,)| Ok(())).unwrap();
+        ipc_main.handle("drops", |_event, (_value,): (Undroppable,)| Ok(())).unwrap();
+        ipc_main.handle("returns", |_event, ()| Ok(Unsendable)).unwrap();
+        ipc_main.handle_async("returns later", |_event, ()| async { Ok(Unsendable) }).unwrap();
+        ipc_main.handle("one", |_event, ()| Ok(1)).unwrap();
+        let ipc_renderer = ipc_main.attach().unwrap();
+        ipc_renderer.on_disconnected(|_| panic_here());
+        ipc_renderer.on_error(|_| panic_here());
+        ipc_renderer.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+        ipc_renderer.on("reads", |_event, (_,): (Unreadable,)| {});
+        ipc_renderer.handle("returns", |_event, ()| Ok(Unsendable)).unwrap();
+        ipc_renderer.handle("reads", |_event, (_,): (Unreadable,)| Ok(())).unwrap();
+        ipc_renderer.handle("one", |_event, ()| Ok(1)).unwrap();
+        let web_contents = ipc_main.all_web_contents().pop().unwrap();
+        Self { ipc_main, ipc_renderer, web_contents }
+    }
+
+    /// Every lock, the role and every slot are free.
+    fn goes_on(&self) {
+        let (ipc_main, ipc_renderer, web_contents) =
+            (self.ipc_main.clone(), self.ipc_renderer.clone(), self.web_contents.clone());
+        bounded("a call each way and a frame", move || {
+            assert_eq!(ipc_renderer.invoke::<i64>("add", (2, 3)).timeout(PATIENCE).wait().unwrap(), 5);
+            assert_eq!(web_contents.invoke::<i64>("add", (3, 4), PATIENCE).wait().unwrap(), 7);
+            let frame = ipc_renderer.frame().unwrap();
+            assert_eq!(frame.invoke::<i64>("add", (4, 5)).timeout(PATIENCE).wait().unwrap(), 9);
+            drop(frame);
+            ipc_renderer.send("nobody", ()).unwrap();
+            web_contents.send("nobody", ()).unwrap();
+            ipc_renderer.flush(PATIENCE).unwrap();
+            web_contents.flush(PATIENCE).unwrap();
+            let id = ipc_main.on("x", |_event, ()| {});
+            ipc_main.remove_listener("x", &id);
+            let open = || [ipc_renderer.stats(), web_contents.stats()].map(|it| (it.pending_calls, it.open_requests));
+            until("no call is left", || open() == [(0, 0); 2]);
+        });
+    }
+}
+
+/// `parking_lot`'s locks are not poisoned: one that is held while foreign code unwinds would be found by the next thread.
+#[test]
+fn foreign_code_that_panics_anywhere_leaves_no_lock_no_role_and_no_call_behind() {
+    type Case = (&'static str, fn(&World));
+    let panics = |run: &dyn Fn()| {
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), "it did not panic");
+    };
+    // Where the panic is the caller's own.
+    let here: &[Case] = &[
+        ("send", |it| drop(it.ipc_renderer.send("x", (Unsendable,)))),
+        ("send of main", |it| drop(it.web_contents.send("x", (Unsendable,)))),
+        ("send_timeout", |it| drop(it.ipc_renderer.send_timeout("x", (Unsendable,), PATIENCE))),
+        ("send_to", |it| drop(it.ipc_renderer.send_to(1, "x", (Unsendable,)))),
+        ("send_to_host", |it| drop(it.ipc_renderer.send_to_host("x", (Unsendable,)))),
+        ("send_sync", |it| drop(it.ipc_renderer.send_sync::<()>("sync", (Unsendable,)))),
+        ("invoke", |it| drop(it.ipc_renderer.invoke::<()>("x", (Unsendable,)).wait())),
+        ("invoke of main", |it| drop(it.web_contents.invoke::<()>("x", (Unsendable,), PATIENCE).wait())),
+        ("emit", |it| drop(it.ipc_main.emit("x", (Unsendable,)))),
+        ("a reply", |it| drop(it.ipc_renderer.invoke::<Unreadable>("one", ()).wait())),
+        ("a reply to main", |it| drop(it.web_contents.invoke::<Unreadable>("one", (), PATIENCE).wait())),
+        ("a future's reply", |it| drop(block_on(it.ipc_renderer.invoke::<Unreadable>("one", ())))),
+        ("a waker's clone", |it| {
+            let mut call = it.ipc_renderer.invoke::<u32>("returns later", ());
+            with_unclonable_waker(|context| drop(Pin::new(&mut call).poll(context)));
+        }),
+    ];
+    // Where it is the dispatcher's, and the caller learns of it.
+    let there: &[Case] = &[
+        ("a listener's arguments", |it| it.ipc_renderer.send("reads", (1,)).unwrap()),
+        ("a listener's arguments on a renderer", |it| it.web_contents.send("reads", (1,)).unwrap()),
+        ("what a listener drops", |it| it.ipc_renderer.send("drops", (1,)).unwrap()),
+        ("what a listener replies", |it| it.ipc_renderer.send("replies", ()).unwrap()),
+        ("what a listener returns", |it| drop(it.ipc_renderer.send_sync::<u32>("sync", ()).unwrap_err())),
+        ("what a synchronous listener reads", |it| {
+            drop(it.ipc_renderer.send_sync::<u32>("sync reads", (1,)).unwrap_err());
+        }),
+        ("a handler's arguments", |it| {
+            let error = it.ipc_renderer.invoke::<()>("reads", (1,)).wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
+        }),
+        ("a handler's arguments on a renderer", |it| {
+            let error = it.web_contents.invoke::<()>("reads", (1,), PATIENCE).wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
+        }),
+        ("what a handler drops", |it| {
+            let error = it.ipc_renderer.invoke::<()>("drops", (1,)).wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
+        }),
+        ("what a handler returns", |it| {
+            let error = it.ipc_renderer.invoke::<()>("returns", ()).wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
+        }),
+        ("what a renderer's handler returns", |it| {
+            let error = it.web_contents.invoke::<()>("returns", (), PATIENCE).wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
+        }),
+        ("what an async handler returns", |it| {
+            let error = it.ipc_renderer.invoke::<()>("returns later", ()).wait().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
+        }),
+    ];
+    let world = World::new();
+    for (what, case) in here {
+        println!("{what}");
+        panics(&|| case(&world));
+        world.goes_on();
+    }
+    for (what, case) in there {
+        println!("{what}");
+        let it = world.clone();
+        let case = *case;
+        bounded(what, move || case(&it));
+        world.goes_on();
+    }
+    // The hooks of the end panic too, and it ends all the same.
+    let World { ipc_main, ipc_renderer, web_contents } = world;
+    drop(ipc_renderer);
+    until("the renderer is gone", || web_contents.gone_reason().is_some());
+    bounded("the end of main", move || drop(ipc_main));
 }

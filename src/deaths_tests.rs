@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use support::{
-    Child, PATIENCE, Program, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next, say,
-    shared_memory_of, until, until_asleep, until_held, until_said,
+    Child, PATIENCE, Program, Refused, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next,
+    refuse, say, shared_memory_of, until, until_asleep, until_held, until_said,
 };
 
 #[test]
@@ -664,6 +664,33 @@ fn a_main_killed_at_any_step_is_learnt_by_its_renderer_over_sealed_memory() {
 #[test]
 fn a_main_killed_at_any_step_is_learnt_by_its_renderer_over_named_memory() {
     alone_on(Backing::Named, "renderer of mains that are killed");
+}
+
+// ---- a moment without room in the kernel -----------------------------------------------------------------------------
+
+/// `epoll_ctl` needs memory, and may be refused it at the very moment at which a main that had no descriptors looks at its
+/// listening sockets again.
+#[test]
+fn a_listening_socket_that_cannot_be_watched_again_is_tried_again() {
+    let directory = TempDir::new();
+    let (told, _tells) = channel();
+    let ipc_main = builder().runtime_dir(directory.to_path_buf()).build().unwrap();
+    register!(&ipc_main, &told);
+    ipc_main.listen("main").unwrap();
+    ipc_main.listen("other").unwrap();
+    let engine = ipc_main.engine().clone();
+    assert!(engine.watch.rest(true));
+    let refused = engine.clone();
+    let all = std::thread::spawn(move || {
+        refuse(&[Refused { call: libc::SYS_epoll_ctl, with: None }], libc::ENOMEM);
+        refused.watch.rest(false)
+    });
+    assert!(!all.join().unwrap(), "nobody tries again");
+    assert!(engine.watch.rest(false));
+    // One that is watched already is no reason to try once more.
+    assert!(engine.watch.rest(false));
+    let ipc_renderer = connect(&directory).unwrap();
+    assert_eq!(ipc_renderer.invoke::<String>("answer", ()).timeout(PATIENCE).wait().unwrap(), "answered");
 }
 
 // ---- the handshake ------------------------------------------------------------------------------------------------

@@ -163,8 +163,8 @@ impl Watch {
                 return;
             }
             if resting.is_some_and(|until| Instant::now() >= until) {
-                resting = None;
-                self.rest(false);
+                // Watched again, or tried again: nobody would be accepted any more.
+                resting = (!self.rest(false)).then(|| Instant::now() + ACCEPT_REST);
             }
             for event in &events {
                 let low = event.token as u32;
@@ -304,15 +304,18 @@ impl Watch {
         }
     }
 
-    /// Looks away from the listening sockets for a moment, or back at them.
-    fn rest(&self, rest: bool) {
+    /// Looks away from the listening sockets for a moment, or back at them. False: the kernel had no room for one of them.
+    pub(crate) fn rest(&self, rest: bool) -> bool {
+        let mut all = true;
         for (index, listening) in self.listeners.lock().iter().enumerate() {
             let socket: BorrowedFd<'_> = listening.socket().as_fd();
-            let _ = match rest {
-                true => self.poller.remove(socket),
-                false => self.poller.add(socket, LISTENER | index as u64, sys::Interest::READ),
-            };
+            if rest {
+                let _ = self.poller.remove(socket); // not watched: since the last time
+            } else if let Err(error) = self.poller.add(socket, LISTENER | index as u64, sys::Interest::READ) {
+                all &= error.kind() == io::ErrorKind::AlreadyExists;
+            }
         }
+        all
     }
 }
 

@@ -98,6 +98,18 @@ fn a_large_message_of_another_renderer_leaves_mains_own_queue_to_main() {
 }
 
 #[test]
+fn a_call_that_fails_cuts_no_link_on_which_hardly_any_values_may_travel() {
+    let (ipc_main, ipc_renderer) = pair_of(support::builder().max_values(1));
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    for _ in 0..2 {
+        // The record of an error has six values.
+        let to_main = web_contents.invoke::<()>("nobody", (), PATIENCE).wait().unwrap_err();
+        let to_renderer = ipc_renderer.invoke::<()>("nobody", ()).wait().unwrap_err();
+        assert_eq!((to_main.kind(), to_renderer.kind()), (ErrorKind::NoHandler, ErrorKind::NoHandler));
+    }
+}
+
+#[test]
 fn an_error_hook_that_makes_errors_is_not_told_of_them() {
     let (ipc_main, ipc_renderer) = pair();
     let (told, tells) = channel();

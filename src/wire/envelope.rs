@@ -203,6 +203,14 @@ pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits, end: End) -> Result<
     Ok((envelope, payload))
 }
 
+/// Values of an [`ErrorRecord`] without data, its list included: so many a record may have whatever the limits say, or the
+/// first failed call would cut a link whose limit is lower.
+const RECORD_VALUES: u32 = 6;
+
+fn with_a_record(limits: &Limits) -> Limits {
+    Limits { max_values: limits.max_values.max(RECORD_VALUES), ..*limits }
+}
+
 /// Why a call failed: the payload of [`Kind::ReplyError`], as the array `[kind, name, message, code, data]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ErrorRecord {
@@ -217,6 +225,7 @@ impl ErrorRecord {
     /// Appends the record. An error must arrive: texts are cut to `max_text`, data that cannot travel is left out and
     /// the message says so, and if there is no room even for that, the kind travels alone.
     pub(crate) fn encode(&self, out: &mut Vec<u8>, limits: &Limits) {
+        let limits = &with_a_record(limits);
         let short = |text: &'_ Option<String>| text.as_deref().map(|text| cut(text, limits.max_text).to_owned());
         let (name, code) = (short(&self.name), short(&self.code));
         let message = cut(&self.message, limits.max_text);
@@ -239,7 +248,7 @@ impl ErrorRecord {
 
     /// Checks and reads a record.
     pub(crate) fn decode(payload: &[u8], limits: &Limits) -> Result<Self, Violation> {
-        check(payload, limits, false)?;
+        check(payload, &with_a_record(limits), false)?;
         let (kind, name, message, code, data) =
             decode_value::<(u8, Option<String>, String, Option<String>, Option<Value>)>(payload)?;
         for text in [name.as_deref(), Some(&message), code.as_deref()].into_iter().flatten() {

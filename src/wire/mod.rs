@@ -11,7 +11,7 @@ mod de;
 mod envelope;
 mod ser;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::{self, Display, Write as _};
 

@@ -1325,6 +1325,22 @@ fn an_error_record_arrives_even_if_parts_of_it_cannot() {
 }
 
 #[test]
+fn an_error_record_arrives_where_fewer_values_are_agreed_than_it_has() {
+    let record = ErrorRecord { kind: 1, message: "no handler".into(), ..ErrorRecord::default() };
+    for max_values in 1..8 {
+        let limits = Limits { max_values, ..Limits::default() };
+        for data in [None, Some(json!([1, 2]))] {
+            let mut out = Vec::new();
+            ErrorRecord { data, ..record.clone() }.encode(&mut out, &limits);
+            let read = ErrorRecord::decode(&out, &limits).unwrap();
+            assert!(read.message.starts_with("no handler") && read.data.is_none(), "{read:?}");
+        }
+    }
+    let eight = encoded(&json!([1, null, "", null, [1, 2]]));
+    assert!(ErrorRecord::decode(&eight, &Limits { max_values: 7, ..Limits::default() }).is_err());
+}
+
+#[test]
 fn a_broken_error_record_is_a_violation() {
     let read = |value: Value, limits: &Limits| ErrorRecord::decode(&encoded(&value), limits).unwrap_err().0;
     let limits = Limits { max_text: 5, ..Limits::default() };
@@ -1358,7 +1374,7 @@ fn real_documents_travel_unchanged() {
     }
 }
 
-fn any_json() -> impl Strategy<Value = Value> {
+pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
@@ -1382,7 +1398,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// Bytes of which many are heads of MessagePack values.
-fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
     let heads = prop_oneof![
         any::<u8>(),
         Just(0x91),

@@ -80,6 +80,9 @@ mod emitter;
 mod error;
 #[cfg(not(loom))]
 mod event;
+#[cfg(all(not(loom), any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(not(loom))]
 pub mod guide;
 #[cfg(not(loom))]

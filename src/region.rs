@@ -51,6 +51,52 @@ fn check(offset: usize, bytes: usize, align: usize, region: usize) -> Result<usi
     }
 }
 
+/// Test support: what a peer does between two accesses of ours.
+#[cfg(all(not(loom), any(test, fuzzing)))]
+pub(crate) mod meanwhile {
+    use std::cell::RefCell;
+
+    /// Told the address and the bytes that are about to be looked at.
+    type Peer = Box<dyn FnMut(usize, usize)>;
+
+    thread_local! {
+        static PEER: RefCell<Option<Peer>> = const { RefCell::new(None) };
+    }
+
+    /// As long as it lives, this thread's accesses to shared words are preceded by the peer's.
+    pub(crate) struct Meanwhile(());
+
+    impl Meanwhile {
+        pub(crate) fn does(peer: impl FnMut(usize, usize) + 'static) -> Self {
+            PEER.set(Some(Box::new(peer)));
+            Self(())
+        }
+    }
+
+    /// Lets the peer act before each access of `during`.
+    #[cfg(test)]
+    pub(crate) fn while_it<T>(peer: impl FnMut(usize, usize) + 'static, during: impl FnOnce() -> T) -> T {
+        let _meanwhile = Meanwhile::does(peer);
+        during()
+    }
+
+    impl Drop for Meanwhile {
+        fn drop(&mut self) {
+            PEER.set(None);
+        }
+    }
+
+    /// Before each access. The peer's own are not preceded by anything.
+    #[inline]
+    pub(super) fn step(address: usize, bytes: usize) {
+        // A thread that ends has none any more.
+        if let Ok(Some(mut peer)) = PEER.try_with(RefCell::take) {
+            peer(address, bytes);
+            PEER.set(Some(peer));
+        }
+    }
+}
+
 #[cfg(not(loom))]
 mod storage {
     use super::*;
@@ -308,39 +354,11 @@ mod storage {
         }
     }
 
-    /// Where a test lets the peer act: before this thread looks at so many bytes at an address of a region.
+    /// Before this thread looks at so many bytes at an address of a region: where a test lets the peer act.
     #[inline(always)]
     fn before_access(_address: usize, _bytes: usize) {
-        #[cfg(test)]
-        peer::acts(_address, _bytes);
-    }
-
-    /// The peer as a test plays it, between any two accesses of the calling thread.
-    #[cfg(test)]
-    pub(crate) mod peer {
-        use std::cell::Cell;
-
-        /// Told the address and the bytes that are about to be looked at.
-        type Act = Box<dyn FnMut(usize, usize)>;
-
-        thread_local! {
-            static ACT: Cell<Option<Act>> = const { Cell::new(None) };
-        }
-
-        /// Lets `act` run before each access of `during`; its own accesses are not told.
-        pub(crate) fn while_it<T>(act: impl FnMut(usize, usize) + 'static, during: impl FnOnce() -> T) -> T {
-            ACT.set(Some(Box::new(act)));
-            let result = during();
-            ACT.set(None);
-            result
-        }
-
-        pub(super) fn acts(address: usize, bytes: usize) {
-            if let Ok(Some(mut act)) = ACT.try_with(Cell::take) {
-                act(address, bytes);
-                ACT.set(Some(act));
-            }
-        }
+        #[cfg(any(test, fuzzing))]
+        super::meanwhile::step(_address, _bytes);
     }
 
     /// A cache line; less than [`BLOCK_COPY_FROM`].
@@ -500,8 +518,6 @@ mod storage {
     pub(crate) type Word64 = Word<AtomicU64>;
 }
 
-#[cfg(all(test, not(loom)))]
-pub(crate) use storage::peer;
 pub(crate) use storage::{Region, Word32, Word64, Words};
 
 #[cfg(all(test, not(loom)))]

@@ -90,6 +90,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("channel", &["driver", "error", "event", "invoke", "ipc_main", "ipc_renderer", "web_contents", "wire"]),
     ("guide", &[]),
+    ("fuzzing", &["layout", "link", "pipe", "region", "ring", "sync", "wake", "wire"]),
     ("internals", &["layout", "region", "ring", "sys", "wire"]),
 ];
 

@@ -747,7 +747,7 @@ fn each_word_of_the_peers_records_is_read_once() {
         let first = address.wrapping_sub(base) / 8;
         counts.lock().unwrap().iter_mut().skip(first).take(bytes.div_ceil(8)).for_each(|count| *count += 1);
     };
-    let read = crate::region::peer::while_it(act, || read_all(&ends.main)).unwrap();
+    let read = crate::region::meanwhile::while_it(act, || read_all(&ends.main)).unwrap();
     assert_eq!(lengths(&read), LENGTHS);
     let end = records.last().unwrap() % place.words as u64;
     for (word, count) in seen.lock().unwrap().iter().enumerate() {
@@ -767,7 +767,7 @@ fn a_word_that_changes_before_any_access_gives_messages_of_the_length_that_was_c
         let count = Arc::new(AtomicU32::new(0));
         let counts = count.clone();
         let act = move |_, _| drop(counts.fetch_add(1, Ordering::Relaxed));
-        crate::region::peer::while_it(act, || read_all(&ends.main)).unwrap();
+        crate::region::meanwhile::while_it(act, || read_all(&ends.main)).unwrap();
         count.load(Ordering::Relaxed)
     };
     assert!(accesses > 50, "{accesses}");
@@ -789,7 +789,7 @@ fn a_word_that_changes_before_any_access_gives_messages_of_the_length_that_was_c
                 };
                 // As often as a driver would look: each look at what a peer left must end.
                 let mut read = Vec::new();
-                let result = crate::region::peer::while_it(act, || {
+                let result = crate::region::meanwhile::while_it(act, || {
                     let mut rx = ends.main.try_lead().unwrap();
                     let result = loop {
                         let mut buffer = Vec::new();
@@ -835,7 +835,7 @@ fn a_head_that_changes_before_any_access_is_taken_or_corrupt() {
                 }
                 access += 1;
             };
-            crate::region::peer::while_it(act, || {
+            crate::region::meanwhile::while_it(act, || {
                 for number in 0..12 {
                     match send(&ends.main, &message(number, 200)) {
                         Ok(()) => {}

@@ -87,7 +87,7 @@ impl IpcMainEvent {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidValue`] and [`ErrorKind::TooLarge`] for a value that cannot travel; the caller still waits
-    /// then. A message that was sent by `send` has nobody to answer: nothing happens.
+    /// then. [`ErrorKind::Full`] if there is no room for it; the caller gets [`ErrorKind::ReplyFull`] then. A message that was sent by `send` has nobody to answer: nothing happens.
     pub fn set_return_value<T: Serialize>(&self, value: T) -> Result<()> {
         match &self.request {
             Some(request) => or_gone(request.answer(&value)),

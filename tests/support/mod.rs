@@ -131,16 +131,25 @@ pub(crate) fn next<T>(receiver: &Receiver<T>, what: &str) -> T {
 
 /// Runs `body` on a thread of its own and panics if it takes longer than [`PATIENCE`]: for what might hang.
 pub(crate) fn bounded<T: Send + 'static>(what: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+    bounded_by(PATIENCE, what, body)
+}
+
+/// As [`bounded`], for what takes longer.
+pub(crate) fn bounded_by<T: Send + 'static>(
+    patience: Duration,
+    what: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (done, is_done) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let _ = done.send(body());
     });
-    match is_done.recv_timeout(PATIENCE) {
+    match is_done.recv_timeout(patience) {
         Ok(value) => {
             let _ = thread.join();
             value
         }
-        Err(RecvTimeoutError::Timeout) => panic!("{what} did not end within {PATIENCE:?}"),
+        Err(RecvTimeoutError::Timeout) => panic!("{what} did not end within {patience:?}"),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(payload) => std::panic::resume_unwind(payload),
             Ok(()) => unreachable!("it sends before it ends"),

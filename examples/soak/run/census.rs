@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How much memory may have grown after the warm-up: the allocator keeps some of what was used at the worst moment.
-pub(crate) const RSS_TOLERANCE_KIB: u64 = 64 << 10;
+/// How much memory may have grown after the warm-up: what was freed is given back before it is counted, as far as the
+/// allocator can, but what lies between pieces that are in use it cannot.
+pub(crate) const RSS_TOLERANCE_KIB: u64 = 24 << 10;
 
 /// Mappings come and go with the allocator's arenas and the cached stacks of threads; a link's region is counted exactly.
 const MAPPINGS_TOLERANCE: usize = 40;
@@ -25,6 +26,7 @@ pub(crate) struct Census {
 
 impl Census {
     pub(crate) fn take(runtime_dir: &Path) -> Self {
+        trim();
         let own = std::process::id();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let is_region =
@@ -121,6 +123,16 @@ fn children(of: u32) -> Vec<String> {
         fields.is_some_and(|fields| fields.get(1) == Some(&of.to_string().as_str()))
     };
     names("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(is_child).collect()
+}
+
+/// Gives back to the system what was freed; elsewhere it stays with the allocator.
+fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it may be called at any time, from any thread.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 pub(crate) fn rss_kib() -> u64 {

@@ -108,7 +108,7 @@ impl Run<'_> {
                 break;
             }
             self.leak(number);
-            let after = Census::back_to(&before, &self.directory.0, self.options.patience.min(Duration::from_secs(20)))
+            let after = Census::back_to(&before, &self.directory.0, self.options.patience / 8)
                 .map_err(|text| format!("after act {}: {text}", number + 1))?;
             last = after.rss_kib;
             let first = *first.get_or_insert(last);
@@ -572,7 +572,7 @@ impl<'a> Act<'a> {
                     && peers.iter().any(|peer| Arc::ptr_eq(&peer.birth, &running.birth) && is_ready(peer))
             })
         })?;
-        let peers: Vec<_> = self.world.all_peers().into_iter().filter(|peer| peer.leaving.get().is_none()).collect();
+        let peers: Vec<_> = self.world.all_peers().into_iter().filter(|peer| peer.doomed().is_none()).collect();
         let failed = |peer: &Peer, what: &str, error: &dyn std::fmt::Display| {
             format!("renderer {}, which runs, cannot be told to {what}: {error}", peer.id())
         };

@@ -388,6 +388,8 @@ impl World {
             // A reply to a frame or renderer that is gone.
             (ErrorKind::Undeliverable, ..) => {}
             (ErrorKind::Full, ..) if channel.is_some_and(|channel| channel.starts_with("framed-")) => {}
+            // One that was killed before main had accepted it: there is no renderer to be gone.
+            (ErrorKind::System, None, _) if error.to_string().starts_with("cannot greet the renderer") => {}
             (ErrorKind::HandlerPanicked, ..) if channel == Some("panics") => {}
             _ => self.fault(format!("on_error was told of renderer {renderer:?} on {channel:?}: {error}")),
         }
@@ -440,11 +442,12 @@ impl World {
         if self.sabotage.strikes_as(sabotage::Kind::Silence) {
             return self.kept.lock().unwrap().push(event.clone());
         }
-        let (event, longest, faults) = (event.clone(), self.longest, self.faults.clone());
-        let answer = move || {
-            if let Err(error) = event.set_return_value(Body::answer(key, longest)) {
-                faults.add(format!("set_return_value failed: {error}"));
-            }
+        let (event, longest, faults, board) = (event.clone(), self.longest, self.faults.clone(), self.board.clone());
+        let answer = move || match event.set_return_value(Body::answer(key, longest)) {
+            Ok(()) => {}
+            // The caller is told so.
+            Err(error) if error.kind() == ErrorKind::Full => board.counts.event(Event::Refused, 1),
+            Err(error) => faults.add(format!("set_return_value failed: {error}")),
         };
         if key.is_multiple_of(2) { answer() } else { self.later.run(key, answer) }
     }
@@ -500,6 +503,9 @@ impl World {
     /// that a queue was full.
     pub(crate) fn may_fail(&self, peer: &Peer, kind: Kind, started: Instant, error: &Error) {
         let id = peer.id();
+        if let Some(text) = peer.birth.journal.faulty() {
+            return self.fault(format!("renderer {id} says: {text}"));
+        }
         match (error.kind(), peer.doomed()) {
             (ErrorKind::Full | ErrorKind::ReplyFull | ErrorKind::Limit, _) => self.counts().event(Event::Refused, 1),
             (ErrorKind::Disconnected, Some(since)) => {

@@ -1,0 +1,213 @@
+//! The soak of `examples/soak` finds what is wrong: a checker that cannot fail is worth nothing. Here it is run with faults
+//! made on purpose, each of which must be found and named.
+#![allow(missing_docs)]
+
+#[path = "../examples/soak/run/mod.rs"]
+mod run;
+mod support;
+
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use support::{LONG, TempDir, env, lives, names_in, signal, stat, until};
+
+const ARGUMENTS: &str = "RINGMAIN_TEST_SOAK";
+
+#[test]
+fn children() {
+    support::play(&[("soak", soak)]);
+}
+
+/// The main process of a soak, and its renderers.
+fn again() -> Command {
+    support::child("soak")
+}
+
+fn soak() {
+    let arguments: Vec<String> = env(ARGUMENTS).split_ascii_whitespace().map(str::to_string).collect();
+    std::process::exit(run::main(&arguments, again));
+}
+
+/// A soak that is killed when the test ends, however it ends; its renderers with it.
+struct Soak {
+    process: Child,
+    directory: TempDir,
+}
+
+impl Soak {
+    fn start(arguments: &str) -> Self {
+        let backing = std::env::var("RINGMAIN_TEST_BACKING").unwrap_or("sealed".into());
+        let directory = TempDir::new();
+        let mut command = again();
+        command.env(ARGUMENTS, format!("--renderers 4 --backing {backing} {arguments}")).env("TMPDIR", &*directory);
+        let process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a soak");
+        Self { process, directory }
+    }
+
+    /// Its exit code, and what it says.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let mut stderr = self.process.stderr.take().expect("a pipe");
+        let mut progress = String::new();
+        // It ends by itself: nothing in it waits for ever.
+        let reader = std::thread::spawn(move || {
+            let _ = stderr.read_to_string(&mut progress);
+            progress
+        });
+        let mut said = String::new();
+        let mut stdout = self.process.stdout.take().expect("a pipe");
+        let said = support::bounded_by(LONG, "the soak", move || {
+            let _ = stdout.read_to_string(&mut said);
+            said
+        });
+        let status = self.process.wait().expect("its status");
+        let progress = reader.join().expect("no panic");
+        assert_eq!(self.directory.names(), [] as [&str; 0], "left in the directory for temporary files");
+        (status.code(), format!("{said}{progress}"))
+    }
+
+    /// Waits until it has shown how far it is; the processes that it has started then.
+    fn renderers(&mut self) -> Vec<u32> {
+        let mut lines = BufReader::new(self.process.stderr.take().expect("a pipe"));
+        let mut line = String::new();
+        lines.read_line(&mut line).expect("a line");
+        assert!(line.contains("renderers"), "{line}");
+        // Read on, or it would wait.
+        std::thread::spawn(move || lines.read_to_string(&mut line));
+        let own = self.process.id().to_string();
+        let is_its = |pid: &u32| stat(*pid).is_some_and(|fields| fields[1] == own);
+        let processes = names_in("/proc".as_ref()).into_iter().filter_map(|name| name.parse().ok());
+        let renderers: Vec<u32> = processes.filter(is_its).collect();
+        assert!(!renderers.is_empty(), "no renderer runs");
+        renderers
+    }
+}
+
+impl Drop for Soak {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Each of these is found, and the text says what it is.
+fn finds(table: &[(&str, &[&str])]) {
+    for (sabotage, texts) in table {
+        let (code, said) = Soak::start(&format!("--seconds 2 --patience 20 --sabotage {sabotage}")).ended();
+        assert_eq!(code, Some(1), "{sabotage} was not found: {said}");
+        let wrong = said.lines().find(|line| line.contains("WRONG: ")).unwrap_or_else(|| panic!("{said}"));
+        assert!(texts.iter().any(|text| wrong.contains(text)), "{sabotage} was taken for something else: {wrong}");
+        assert!(said.contains("--seed 1 "), "it does not say how to repeat it: {said}");
+    }
+}
+
+#[test]
+fn a_run_without_faults_finds_none() {
+    let (code, said) = Soak::start("--seconds 4").ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("nothing wrong"), "{said}");
+}
+
+#[test]
+fn a_message_that_is_lost_is_found_on_every_way() {
+    finds(&[
+        ("drop-main", &["are missing", "messages of lane"]),
+        ("drop-renderer", &["are missing", "messages of lane"]),
+        ("drop-other-renderer", &["messages to renderer"]),
+        ("drop-host", &["messages to its host"]),
+    ]);
+}
+
+#[test]
+fn a_message_that_comes_twice_is_found_on_every_way() {
+    let text: &[&str] = &["came twice or too late"];
+    finds(
+        &["main", "renderer", "other-renderer", "host"]
+            .map(|way| format!("duplicate-{way}"))
+            .each_ref()
+            .map(|it| (it.as_str(), text)),
+    );
+}
+
+#[test]
+fn messages_that_change_places_are_found_on_every_way() {
+    let text: &[&str] = &["are missing", "came twice or too late"];
+    finds(
+        &["main", "renderer", "other-renderer", "host"]
+            .map(|way| format!("reorder-{way}"))
+            .each_ref()
+            .map(|it| (it.as_str(), text)),
+    );
+}
+
+#[test]
+fn a_message_that_is_changed_is_found_on_every_way() {
+    let text: &[&str] = &["another body"];
+    finds(
+        &["main", "renderer", "other-renderer", "host"]
+            .map(|way| format!("corrupt-{way}"))
+            .each_ref()
+            .map(|it| (it.as_str(), text)),
+    );
+}
+
+#[test]
+fn a_wrong_answer_and_one_that_never_comes_are_found() {
+    finds(&[("answer", &["the answer is another one"])]);
+    let (code, said) = Soak::start("--seconds 4 --patience 3 --sabotage silence").ended();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("SendSync failed"), "{said}");
+}
+
+#[test]
+fn what_is_left_behind_is_found() {
+    finds(&[
+        ("descriptor", &["descriptor /dev/null"]),
+        ("thread", &["left behind: thread"]),
+        ("memory", &["are tolerated"]),
+        ("process", &["child process"]),
+        ("file", &["file in the runtime directory left"]),
+    ]);
+}
+
+#[test]
+fn every_kind_of_sabotage_is_tried_here() {
+    let text = include_str!("soak.rs");
+    for word in run::sabotages() {
+        let (fault, _) = word.split_once('-').unwrap_or((&word, ""));
+        assert!(
+            text.contains(&format!("{fault}-{{way}}"))
+                || text.contains(&format!("(\"{word}\""))
+                || text.contains(&format!("--sabotage {word}\"")),
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_in_order_and_leaves_nothing() {
+    let mut soak = Soak::start("--seconds 60");
+    let renderers = soak.renderers();
+    signal(soak.process.id(), Signal::INT);
+    let mut stdout = soak.process.stdout.take().expect("a pipe");
+    let mut said = String::new();
+    stdout.read_to_string(&mut said).expect("what it says");
+    assert_eq!(soak.process.wait().expect("its status").code(), Some(130), "{said}");
+    until("its renderers have ended", || !renderers.iter().any(|pid| lives(*pid)));
+    assert_eq!(soak.directory.names(), [] as [&str; 0]);
+}
+
+/// Stopped renderers among them, which see nothing of it.
+#[test]
+fn renderers_do_not_outlive_a_soak_that_is_killed() {
+    let mut soak = Soak::start("--seconds 60");
+    let renderers = soak.renderers();
+    for pid in &renderers {
+        // It may have been killed by the soak.
+        let pid = rustix::process::Pid::from_raw(*pid as i32).expect("a number");
+        let _ = rustix::process::kill_process(pid, Signal::STOP);
+    }
+    soak.process.kill().expect("killed");
+    soak.process.wait().expect("its status");
+    until("its renderers have ended", || !renderers.iter().any(|pid| lives(*pid)));
+}

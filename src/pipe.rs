@@ -1069,6 +1069,7 @@ impl Pipe {
         let mut for_nothing = 0;
         // Where that ends which lay in the ring when the peer was gone: its memory may be in other hands, which write on.
         let mut end = None;
+        let mut written_before = None;
         let leave = |rx, registered: &mut bool, unread: bool| {
             // Off the list first: the role is not to be handed to us.
             let handed = std::mem::take(registered) && !self.unregister(bell);
@@ -1137,8 +1138,9 @@ impl Pipe {
                 continue;
             }
             if rx.position() != position {
+                // A part of a message came: the next one is under way.
                 for_nothing = 0;
-                spinning = spin.begin(); // a part of a message came: the next one is under way
+                spinning = spin.begin();
             }
             self.publish_head(&mut rx);
             if may_read && !gone {
@@ -1197,8 +1199,15 @@ impl Pipe {
             if rung || self.own.caller.load(Ordering::Relaxed) != expected {
                 for_nothing += 1;
                 if for_nothing > RINGS_FOR_NOTHING {
-                    leave(rx, registered, true);
-                    return Some(Waited::Violation(Violation::RungForNothing));
+                    // As often as we write it may ring for the room that it made, and another thread of ours may use that
+                    // before we come.
+                    let written = Some((self.sent().messages, self.queued()));
+                    if written == written_before {
+                        leave(rx, registered, true);
+                        return Some(Waited::Violation(Violation::RungForNothing));
+                    }
+                    written_before = written;
+                    for_nothing = 0;
                 }
             }
         }

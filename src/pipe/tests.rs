@@ -848,3 +848,63 @@ fn a_head_that_changes_before_any_access_is_taken_or_corrupt() {
     }
     assert!(corrupt > 1000, "{corrupt}");
 }
+
+/// A peer that writes a large message slowly rings whoever sleeps for each part; it is whole only at the end.
+#[test]
+fn a_caller_that_is_rung_for_the_parts_of_a_large_message_is_not_rung_for_nothing() {
+    let Ends { main, renderer, .. } = small();
+    let done = Arc::new(AtomicBool::new(false));
+    let caller = {
+        let (renderer, done) = (renderer.clone(), done.clone());
+        thread::spawn(move || {
+            waits(&renderer, &Bell::new(), Some(Instant::now() + LONG), || done.load(Ordering::Acquire))
+        })
+    };
+    let parts = u64::from(2 * RINGS_FOR_NOTHING);
+    for part in 0..parts {
+        wait_for(|| renderer.own.announced() == wake::CALLER || caller.is_finished());
+        if caller.is_finished() {
+            break;
+        }
+        done.store(part + 1 == parts, Ordering::Release);
+        let mut tx = main.tx.lock();
+        let (kind, prefix) = if part == 0 { (Kind::First, 8) } else { (Kind::More, 0) };
+        let mut record = tx.writer.reserve(prefix + 1).unwrap();
+        record.write(prefix, &[7]);
+        if part == 0 {
+            record.write(0, &parts.to_le_bytes());
+        }
+        record.commit(kind);
+        if let Some(ring) = main.peer.after_publish(false) {
+            main.peer.ring(ring);
+        }
+    }
+    assert_eq!(caller.join().unwrap(), Waited::Done);
+}
+
+/// It rings for the room that it makes, of which the thread that waits finds nothing if another one has written meanwhile.
+#[test]
+fn a_caller_that_is_rung_for_room_which_another_thread_has_used_is_not_rung_for_nothing() {
+    let Ends { main, renderer, .. } = small();
+    let done = Arc::new(AtomicBool::new(false));
+    let caller = {
+        let (renderer, done) = (renderer.clone(), done.clone());
+        thread::spawn(move || {
+            waits(&renderer, &Bell::new(), Some(Instant::now() + LONG), || done.load(Ordering::Acquire))
+        })
+    };
+    let rings = 4 * RINGS_FOR_NOTHING;
+    for ring in 0..rings {
+        wait_for(|| renderer.own.announced() == wake::CALLER || caller.is_finished());
+        if caller.is_finished() {
+            break;
+        }
+        send(&renderer, b"another thread's").unwrap();
+        assert_eq!(read_all(&main).unwrap().len(), 1);
+        done.store(ring + 1 == rings, Ordering::Release);
+        if let Some(ring) = main.peer.take() {
+            main.peer.ring(ring);
+        }
+    }
+    assert_eq!(caller.join().unwrap(), Waited::Done);
+}

@@ -31,7 +31,7 @@ fn word(input: &mut Input<'_>) -> u64 {
     match input.u8() {
         0 => 0,
         kind @ 1..=5 => u64::from(kind) << 56 | u64::from(input.u16() & 0x7ff),
-        6 => 4 << 56 | u64::from(input.u8()) * WORD as u64,
+        6 => (4 << 56) | (u64::from(input.u8()) * WORD as u64),
         7 => u64::from(input.u16()) * 16,
         _ => input.u64(),
     }
@@ -138,7 +138,7 @@ fn records(input: &mut Input<'_>, count: usize) {
                 let bytes = bytes_of(first, len);
                 let right = room.after(len, peer_head.load(Ordering::Relaxed));
                 let got = writer.reserve(len).map(|mut record| {
-                    let split = len / 2 & !(WORD - 1);
+                    let split = (len / 2) & !(WORD - 1);
                     record.write(split, &bytes[split..]);
                     record.write(0, &bytes[..split]);
                     if commits {
@@ -385,6 +385,7 @@ fn read(end: &mut End, most: usize, honest: bool) -> bool {
                 assert!(buffer.capacity() <= 2 * (MAX_MESSAGE + APART), "{} bytes are kept", buffer.capacity());
                 assert!(!honest || expected.pop_front().as_ref() == Some(buffer), "whole and in order");
             }
+            Ok(Read::Part) => {}
             Ok(Read::Nothing) => break,
             Ok(Read::NoBudget) => {
                 has_room = false;

@@ -75,7 +75,9 @@ impl Stage {
         ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
         ipc_main.handle("take", |_event, (_value,): (Value,)| Ok(())).unwrap();
         ipc_main.handle("give", |_event, (len,): (usize,)| Ok("x".repeat(len))).unwrap();
-        ipc_main.handle_async("never", |_event, (): ()| async { Ok(std::future::pending::<()>().await) }).unwrap();
+        ipc_main
+            .handle_async("never", |_event, (): ()| std::future::pending::<Result<(), ringmain::HandlerError>>())
+            .unwrap();
         ipc_main.on("number", |_event, (_number,): (i64,)| {});
         ipc_main.on("any", |_event, args: Args| drop(args.to_values()));
         let path = ipc_main.listen("main").unwrap();
@@ -419,7 +421,7 @@ fn lingering(patience: Duration) -> (OwnedFd, OwnedFd) {
 fn descriptors_that_linger() {
     Stage::new().leaks_nothing(|stage| {
         for after_the_handshake in [true, false] {
-            let (near, far) = lingering(4 * PATIENCE);
+            let (near, far) = lingering(PATIENCE + PATIENCE / 2);
             let connection = Connection::to(&stage.path);
             let (welcome, fds) = connection.welcome();
             let mut hostile = Hostile::map(connection, welcome, fds);
@@ -1679,7 +1681,8 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
     let same = || welcome.bytes.clone();
     let fields = &welcome.bytes[17..];
     let (refused, protocol) = (Some(ErrorKind::Refused), Some(ErrorKind::Protocol));
-    let rows: Vec<(&str, Vec<u8>, Vec<OwnedFd>, Option<ErrorKind>)> = vec![
+    type Row = (&'static str, Vec<u8>, Vec<OwnedFd>, Option<ErrorKind>);
+    let rows: Vec<Row> = vec![
         ("as it should be", same(), good(), None),
         (
             "more seals than needed",
@@ -1912,8 +1915,9 @@ fn act(stage: &Stage, random: &mut Random, hostile: &mut Hostile) -> bool {
         }
         2 => {
             let near = if way == Way::ToRenderer { hostile.read } else { hostile.written };
+            // Main's own head, too: this end goes by it.
             hostile.head(way).store(random.value(near), Ordering::SeqCst);
-            way == Way::ToMain
+            false
         }
         3 => {
             let len = random.value(24) & 0x00ff_ffff_ffff_ffff;

@@ -766,7 +766,9 @@ fn a_word_that_changes_before_any_access_gives_messages_of_the_length_that_was_c
         let Prepared { ends, .. } = prepared();
         let count = Arc::new(AtomicU32::new(0));
         let counts = count.clone();
-        let act = move |_, _| drop(counts.fetch_add(1, Ordering::Relaxed));
+        let act = move |_, _| {
+            counts.fetch_add(1, Ordering::Relaxed);
+        };
         crate::region::meanwhile::while_it(act, || read_all(&ends.main)).unwrap();
         count.load(Ordering::Relaxed)
     };

@@ -441,7 +441,7 @@ impl Hostile {
             // The padding's word publishes both.
             self.written += padding;
             self.put_raw(word, bytes);
-            let padding = u64::from(PADDING) << 56 | (padding - 1) * 8;
+            let padding = (u64::from(PADDING) << 56) | ((padding - 1) * 8);
             self.slot(Way::ToMain, before).store(padding, Ordering::Release);
         }
         true

@@ -104,7 +104,7 @@ mod storage {
 
     enum Storage {
         Mapped(crate::sys::Mapping),
-        Named(shared_memory::Shmem),
+        Named(#[expect(dead_code, reason = "held for its Drop: it unmaps")] shared_memory::Shmem),
         /// Leaked: a box would claim to be the only way to its words each time that it is moved.
         Words(NonNull<[AtomicU64]>),
     }
@@ -126,7 +126,7 @@ mod storage {
     }
 
     // SAFETY: the memory behind `base` lives as long as `storage` and is reached through atomics and raw copies only;
-    // `Shmem` and `Mapping` are moved and dropped, and tell from any thread where they lie, which never changes.
+    // `Shmem` is moved and dropped, never used from two threads; a `Mapping` is `Sync`.
     unsafe impl Send for Region {}
     // SAFETY: as above; `&Region` gives out nothing but atomics and checked copies.
     unsafe impl Sync for Region {}
@@ -163,18 +163,13 @@ mod storage {
             unsafe { crate::sys::populate(self.base.add(range.start), range.len()) }.is_ok()
         }
 
-        /// Gives the memory back though there are words of it: from now on they are this process's own and 0. For a
+        /// Gives sealed memory back though there are words of it: from now on they are this process's own and 0. For a
         /// link that is over, of which somebody keeps a handle.
         pub(crate) fn forget(&self) {
             match &self.storage {
                 Storage::Mapped(mapping) => mapping.replace_by_zeros(),
-                Storage::Named(shmem) => {
-                    let len = shmem.len().next_multiple_of(rustix::param::page_size());
-                    // SAFETY: the whole mapping of `shmem`, which unmaps the same range when it is dropped; words are
-                    // atomics, bytes are copied, and whatever is found there is expected.
-                    unsafe { crate::sys::replace_by_zeros(self.base, len) };
-                }
-                Storage::Words(_) => {}
+                // The crate holds a descriptor until it is dropped, and by that the memory.
+                Storage::Named(_) | Storage::Words(_) => {}
             }
         }
 

@@ -526,7 +526,11 @@ fn lives_without() {
 }
 
 #[test]
-fn a_link_that_is_over_holds_no_shared_memory_though_its_handles_are_kept() {
+fn a_link_that_is_over_holds_no_sealed_memory_though_its_handles_are_kept() {
+    if backing() == Backing::Named {
+        println!("not tested: over named memory its crate holds mapping and descriptor as long as there is a handle");
+        return;
+    }
     alone("keeps handles");
 }
 
@@ -704,10 +708,16 @@ fn full_tmpfs() {
         serve_both_ways(&child, one);
     }
     assert!(gone.try_recv().is_err());
+    std::fs::remove_file(shm.join("filler")).unwrap();
     drop(attached.pop());
     next(&gone, "its leave");
-    std::fs::remove_file(shm.join("filler")).unwrap();
-    let again = ipc_main.attach().unwrap();
+    // Its hook runs a moment before its memory is free.
+    let mut again = None;
+    until("there is room for another", || {
+        again = ipc_main.attach().ok();
+        again.is_some()
+    });
+    let again = again.unwrap();
     serve_both_ways(&child, &again);
     drop((again, attached, child, ipc_main));
     assert_eq!(support::names_in(shm), [""; 0]);

@@ -128,27 +128,19 @@ impl Mapping {
         self.len
     }
 
-    /// Gives the memory back while the addresses stay usable: see [`replace_by_zeros`].
+    /// Gives the memory back while the addresses stay usable: puts private pages of zeros, which cost nothing before they
+    /// are written to, in its place. Where the system refuses, the mapping stays.
     pub(crate) fn replace_by_zeros(&self) {
-        if self.owner == std::process::id() {
-            // SAFETY: this very range was mapped by `map` and is ours until the drop; whoever uses it copes with a peer
-            // that zeroes it, so also with this.
-            unsafe { replace_by_zeros(self.start, self.len) };
+        if self.owner != std::process::id() {
+            return;
         }
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: this very range was mapped by `map` and is ours until the drop; the change is one step for every thread,
+        // and whoever uses the pointer copes with a peer that zeroes what is there, so also with this.
+        let _ = unsafe {
+            rustix::mm::mmap_anonymous(self.start.as_ptr().cast(), self.len, ProtFlags::READ | ProtFlags::WRITE, flags)
+        };
     }
-}
-
-/// Puts private pages of zeros, which cost nothing before they are written to, in the place of a shared mapping. Where
-/// the system refuses the mapping stays.
-///
-/// # Safety
-/// The pages belong to one mapping of the caller's, into which there are no references but to atomics, and whose users
-/// expect any content at any time.
-pub(crate) unsafe fn replace_by_zeros(start: NonNull<u8>, len: usize) {
-    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
-    // SAFETY: the caller owns the range; the change of the pages is one step for every thread.
-    let _ =
-        unsafe { rustix::mm::mmap_anonymous(start.as_ptr().cast(), len, ProtFlags::READ | ProtFlags::WRITE, flags) };
 }
 
 impl Drop for Mapping {

@@ -397,34 +397,6 @@ mod storage {
 
     pub(crate) type Word32 = Word<AtomicU32>;
     pub(crate) type Word64 = Word<AtomicU64>;
-
-    /// The peer as a test plays it, between any two accesses of the calling thread.
-    #[cfg(test)]
-    pub(crate) mod peer {
-        use std::cell::Cell;
-
-        /// Told the address and the bytes that are about to be looked at.
-        type Act = Box<dyn FnMut(usize, usize)>;
-
-        thread_local! {
-            static ACT: Cell<Option<Act>> = const { Cell::new(None) };
-        }
-
-        /// Lets `act` run before each access of `during`; its own accesses are not told.
-        pub(crate) fn while_it<T>(act: impl FnMut(usize, usize) + 'static, during: impl FnOnce() -> T) -> T {
-            ACT.set(Some(Box::new(act)));
-            let result = during();
-            ACT.set(None);
-            result
-        }
-
-        pub(super) fn acts(address: usize, bytes: usize) {
-            if let Ok(Some(mut act)) = ACT.try_with(Cell::take) {
-                act(address, bytes);
-                ACT.set(Some(act));
-            }
-        }
-    }
 }
 
 #[cfg(loom)]

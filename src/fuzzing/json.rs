@@ -188,7 +188,8 @@ fn reads_like_serde_json(bytes: &[u8], value: &Value) {
 
 /// Equal, and -0.0 is not 0.0.
 fn same(a: &Value, b: &Value) -> bool {
-    a == b && a.to_string() == b.to_string()
+    let (text, other) = (a.to_string(), b.to_string());
+    a == b && text == other
 }
 
 /// Bytes that a value holds, what its vectors have reserved included.

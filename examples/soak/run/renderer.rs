@@ -481,7 +481,11 @@ impl<'a> Worker<'a> {
         if number == 0 && session.ipc_renderer().send_timeout("ready", (), order.patience).is_err() {
             return;
         }
-        while !session.stopping.load(Ordering::Relaxed) && worker.act().is_ok() {}
+        while !session.stopping.load(Ordering::Relaxed) {
+            if worker.act().is_err() {
+                break;
+            }
+        }
         let mut totals = session.totals.lock().unwrap();
         let next = worker.lane.next(0);
         totals.to_main.push((number, next, next - worker.lane.certain()));

@@ -129,7 +129,7 @@ impl Run<'_> {
     fn leak(&self, act: u64) {
         match self.options.sabotage {
             Some(sabotage::Kind::Descriptor) => std::mem::forget(std::fs::File::open("/dev/null")),
-            Some(sabotage::Kind::Thread) => drop(std::thread::spawn(|| std::thread::park())),
+            Some(sabotage::Kind::Thread) => drop(std::thread::spawn(std::thread::park)),
             Some(sabotage::Kind::Memory) if act == 1 => {
                 Box::leak(vec![1_u8; (RSS_TOLERANCE_KIB as usize * 3 / 2) << 10].into_boxed_slice());
             }

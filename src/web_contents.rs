@@ -125,7 +125,18 @@ impl WebContents {
         if !self.link.is_lost() && !self.link.is_frame_open(frame_id) {
             return Ok(false);
         }
-        self.link.send(frame_id, channel, &args).map(|()| true)
+        match self.link.send(frame_id, channel, &args) {
+            Ok(()) => Ok(true),
+            // It was closed meanwhile.
+            Err(error)
+                if error.kind() == ErrorKind::Disconnected
+                    && !self.link.is_lost()
+                    && !self.link.is_frame_open(frame_id) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Calls the handler of `channel` in the renderer's main frame: [`IpcRenderer::handle`](crate::IpcRenderer::handle).

@@ -3,11 +3,12 @@
 
 mod support;
 
-use ringmain::{Args, ErrorKind, IpcMain, IpcMainEvent, IpcMainInvokeEvent, IpcRenderer, WebFrameMain};
+use ringmain::{Args, ErrorKind, IpcMain, IpcMainEvent, IpcMainInvokeEvent, IpcRenderer, WebContents, WebFrameMain};
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use support::{
     Gate, PATIENCE, Puppet, bounded, connected, gone, ipc_main, next, pair, spawn, told, until, until_disconnected,
 };
@@ -681,4 +682,27 @@ fn frames_may_be_closed_by_several_threads_while_others_send_and_no_link_is_cut(
     assert!(gone.try_recv().is_err() && child.is_connected());
     assert_eq!(child.frames().len(), 1);
     assert_eq!(child.stats().open_requests, 0);
+}
+
+/// Closes a frame while it is encoded, and waits until main knows.
+struct ClosesOnTheWay<'a>(&'a IpcRenderer, &'a WebContents);
+
+impl serde::Serialize for ClosesOnTheWay<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(frame, web_contents) = self;
+        frame.close(Duration::ZERO).unwrap();
+        until("main knows that the frame is closed", || web_contents.frame(frame.frame_id()).is_none());
+        serializer.serialize_unit()
+    }
+}
+
+#[test]
+fn send_to_a_frame_that_is_closed_while_the_message_is_encoded_says_that_there_is_none() {
+    let (ipc_main, ipc_renderer) = pair();
+    let frame = ipc_renderer.frame().unwrap();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    until("main knows the frame", || web_contents.frame(frame.frame_id()).is_some());
+    let sent = web_contents.send_to_frame(frame.frame_id(), "late", (ClosesOnTheWay(&frame, &web_contents),));
+    assert_eq!(sent.map_err(|error| error.to_string()), Ok(false));
+    assert!(web_contents.is_connected());
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How much memory may have grown after the warm-up: what was freed is given back before it is counted, as far as the
-/// allocator can, but what lies between pieces that are in use it cannot.
-pub(crate) const RSS_TOLERANCE_KIB: u64 = 24 << 10;
+/// How much memory in use may have grown after the first act: what statics and threads that live on keep.
+pub(crate) const MEMORY_TOLERANCE_KIB: u64 = 4 << 10;
+
+/// The same for resident memory: the allocator keeps what was freed, as much as was in use at the worst moment.
+pub(crate) const RSS_TOLERANCE_KIB: u64 = 256 << 10;
 
 /// Mappings come and go with the allocator's arenas and the cached stacks of threads; a link's region is counted exactly.
 const MAPPINGS_TOLERANCE: usize = 40;
@@ -22,11 +24,11 @@ pub(crate) struct Census {
     runtime_files: Vec<String>,
     mappings: usize,
     pub(crate) rss_kib: u64,
+    pub(crate) memory_kib: Option<u64>,
 }
 
 impl Census {
     pub(crate) fn take(runtime_dir: &Path) -> Self {
-        trim();
         let own = std::process::id();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
         let is_region =
@@ -43,6 +45,7 @@ impl Census {
             runtime_files: names(runtime_dir),
             mappings: maps.lines().count(),
             rss_kib: rss_kib(),
+            memory_kib: memory_kib(),
         }
     }
 
@@ -64,6 +67,20 @@ impl Census {
             grown.push(format!("{} mappings instead of {}", self.mappings, before.mappings));
         }
         grown
+    }
+
+    /// What memory has grown too much since the first act.
+    pub(crate) fn grown_since(&self, first: &Self) -> Option<String> {
+        let kinds = [
+            ("resident", Some(first.rss_kib), Some(self.rss_kib), RSS_TOLERANCE_KIB),
+            ("in use", first.memory_kib, self.memory_kib, MEMORY_TOLERANCE_KIB),
+        ];
+        kinds.into_iter().find_map(|(kind, first, now, tolerance)| {
+            let (first, now) = (first?, now?);
+            let text =
+                || format!("{now} KiB of memory {kind}, {first} after the first act: {tolerance} more are tolerated");
+            (now > first + tolerance).then(text)
+        })
     }
 
     /// Takes a census that has nothing more than the one before; what it has more, if it still does after `patience`:
@@ -125,14 +142,17 @@ fn children(of: u32) -> Vec<String> {
     names("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(is_child).collect()
 }
 
-/// Gives back to the system what was freed; elsewhere it stays with the allocator.
-fn trim() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: it may be called at any time, from any thread.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::malloc_trim(0);
+/// What was allocated and not freed, in all arenas; `None` where the allocator does not say.
+fn memory_kib() -> Option<u64> {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: it only reads the allocator's counts, under its locks.
+        #[allow(unsafe_code)]
+        let counts = unsafe { libc::mallinfo2() };
+        Some((counts.uordblks + counts.hblkhd) as u64 >> 10)
     }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    None
 }
 
 pub(crate) fn rss_kib() -> u64 {

@@ -1,6 +1,6 @@
 //! What is shown while it runs and at the end, and the thread that notices if main itself hangs.
 
-use super::census;
+use super::census::{self, Census};
 use super::counts::{Counts, Event, KINDS, Sum};
 use super::world::{Birth, Faults};
 use std::io::{IsTerminal, Write};
@@ -104,7 +104,7 @@ pub(crate) fn watch(board: &Board, faults: &Faults, acts: u64, patience: Duratio
 }
 
 /// The table at the end.
-pub(crate) fn summary(board: &Board, acts: u64, took: Duration, rss: [u64; 2]) -> String {
+pub(crate) fn summary(board: &Board, acts: u64, took: Duration, [first, last]: &[Census; 2]) -> String {
     let sum = board.sum();
     let mut lines = vec![format!("{:30} {:>12} {:>12} {:>12}", "messages", "sent", "received", "answered")];
     let row = |name: &str, [sent, received, answered]: [u64; 3], is_call: bool| {
@@ -132,11 +132,12 @@ pub(crate) fn summary(board: &Board, acts: u64, took: Duration, rss: [u64; 2]) -
     lines.push(format!("SIGSTOP and SIGCONT            {:>12}", of(&board.stops)));
     lines.push(format!("closed by main                 {:>12}", of(&board.closes)));
     lines.push(format!("left and connected again       {:>12}", of(&board.leaves)));
-    lines.push(format!(
-        "left behind: nothing after each of {acts} acts; memory of main {} MiB after the first, {} MiB after the last",
-        rss[0] >> 10,
-        rss[1] >> 10
-    ));
+    lines.push(format!("left behind after each of {acts} acts: nothing"));
+    let of = |census: &Census| match census.memory_kib {
+        Some(memory) => format!("{} MiB resident, {memory} KiB in use", census.rss_kib >> 10),
+        None => format!("{} MiB resident", census.rss_kib >> 10),
+    };
+    lines.push(format!("memory of main: {} after the first act, {} after the last", of(first), of(last)));
     lines.push(format!("nothing wrong in {:.0} s", took.as_secs_f64()));
     lines.join("\n")
 }

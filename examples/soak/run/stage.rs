@@ -1,6 +1,6 @@
 //! The acts: starts renderers, lets them run, kills, stops and closes them, and looks what is left.
 
-use super::census::{Census, RSS_TOLERANCE_KIB};
+use super::census::{Census, MEMORY_TOLERANCE_KIB};
 use super::counts::{Journal, Kind};
 use super::driver::Driver;
 use super::options::Options;
@@ -57,9 +57,9 @@ pub(crate) fn run(options: &Options, again: fn() -> Command) -> i32 {
             println!("interrupted; nothing wrong until then");
             130
         }
-        Ok(rss) => {
+        Ok(held) => {
             println!("soak {}", options.again());
-            println!("{}", report::summary(&board, acts, started.elapsed(), rss));
+            println!("{}", report::summary(&board, acts, started.elapsed(), &held));
             0
         }
         Err(text) => {
@@ -96,10 +96,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Memory after the first and after the last act.
-    fn acts(&self, acts: u64) -> Result<[u64; 2], String> {
+    /// What main holds after the first and after the last act.
+    fn acts(&self, acts: u64) -> Result<[Census; 2], String> {
         let before = Census::take(&self.directory.0);
-        let (mut first, mut last) = (None, 0);
+        let (mut first, mut last) = (None, before.clone());
         let time = Duration::from_secs(self.options.seconds) / acts as u32;
         for number in 0..acts {
             self.board.act.store(number, Ordering::Relaxed);
@@ -108,21 +108,13 @@ impl Run<'_> {
                 break;
             }
             self.leak(number);
-            let after = Census::back_to(&before, &self.directory.0, self.options.patience / 8)
-                .map_err(|text| format!("after act {}: {text}", number + 1))?;
-            last = after.rss_kib;
-            let first = *first.get_or_insert(last);
-            if last > first + RSS_TOLERANCE_KIB {
-                return Err(format!(
-                    "main has {} MiB after act {}, {} after the first: more than {} are tolerated",
-                    last >> 10,
-                    number + 1,
-                    first >> 10,
-                    RSS_TOLERANCE_KIB >> 10
-                ));
+            let after = |text| format!("after act {}: {text}", number + 1);
+            last = Census::back_to(&before, &self.directory.0, self.options.patience / 8).map_err(after)?;
+            if let Some(text) = last.grown_since(first.get_or_insert(last.clone())) {
+                return Err(after(text));
             }
         }
-        Ok([first.unwrap_or(0), last])
+        Ok([first.unwrap_or(before), last])
     }
 
     /// What the tests of the soak want to be found.
@@ -131,7 +123,7 @@ impl Run<'_> {
             Some(sabotage::Kind::Descriptor) => std::mem::forget(std::fs::File::open("/dev/null")),
             Some(sabotage::Kind::Thread) => drop(std::thread::spawn(std::thread::park)),
             Some(sabotage::Kind::Memory) if act == 1 => {
-                Box::leak(vec![1_u8; (RSS_TOLERANCE_KIB as usize * 3 / 2) << 10].into_boxed_slice());
+                Box::leak(vec![1_u8; (MEMORY_TOLERANCE_KIB as usize * 2) << 10].into_boxed_slice());
             }
             Some(sabotage::Kind::Process) => drop(Command::new("true").spawn()),
             Some(sabotage::Kind::File) => drop(std::fs::File::create(self.directory.0.join("left"))),

@@ -81,18 +81,25 @@ pub(crate) fn raise_descriptor_limit() {
 
 // ---- pinning ------------------------------------------------------------------------------------------------------
 
-/// The cores of the two sides, if there are two.
-static CORES: LazyLock<Option<[usize; 2]>> = LazyLock::new(|| {
+/// The cores of the two sides, if there are two, and of who stands beside: the first one's where there is no third.
+static CORES: LazyLock<Option<[usize; 3]>> = LazyLock::new(|| {
     let allowed = sched_getaffinity(None).ok()?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
-    Some([cores.next()?, cores.next()?])
+    let (ours, theirs) = (cores.next()?, cores.next()?);
+    Some([ours, theirs, cores.next().unwrap_or(ours)])
 });
 
-/// Which of the two cores.
+/// Which of these cores.
 #[derive(Clone, Copy)]
 pub(crate) enum Core {
     Ours,
     Theirs,
+    Aside,
+}
+
+/// How many different ones.
+pub(crate) fn cores() -> usize {
+    CORES.map_or(1, |[ours, _, aside]| if aside == ours { 2 } else { 3 })
 }
 
 fn set_of(core: Core) -> Option<CpuSet> {
@@ -142,7 +149,12 @@ pub(crate) struct Peer {
 /// In the other process, when all its threads are there: pins them, tells the bench this line, and returns when that has
 /// dropped its [`Peer`] or has ended.
 pub(crate) fn serve(said: &str) {
-    pin_process(Core::Theirs);
+    serve_on(Core::Theirs, said);
+}
+
+/// As [`serve`], on another core.
+pub(crate) fn serve_on(core: Core, said: &str) {
+    pin_process(core);
     println!("{said}");
     std::io::stdout().flush().expect("standard output");
     let _ = std::io::stdin().read_line(&mut String::new());

@@ -1,0 +1,295 @@
+//! What one renderer that misbehaves costs the others: calls and one-way messages of an honest renderer beside it, and beside
+//! nothing in the same run, in turn. Figures are printed with ratios; there is nothing for Criterion to sample.
+//!
+//! Main is a process of its own, the honest renderer is this one, and beside it there is one of
+//!
+//! * **busy**: a process that takes a core and says nothing. No renderer at all: what it costs is the machine's doing, and
+//!   on two cores that is most of what the next ones cost too;
+//! * **flood**: sends small messages to main as fast as it can, and waits for room when its queue is full;
+//! * **stopped**: was stopped by SIGSTOP; main has sent to it until its queue was full, and before each sample tries again;
+//! * **garbage**: connects to main's socket, reads the greeting, answers it with rubbish, is cut, and so on;
+//! * **storm**: rings main's doorbell without end and without having written anything, but for one message in a thousand
+//!   rings, without which it would be cut.
+//!
+//! Who stands beside runs on the third core if there is one, else on the honest renderer's, with the lowest priority, so that
+//! the honest one has its core back as soon as it is woken. Main has its core for itself: what it is slower by is its work.
+//!
+//! `cargo bench --bench isolation` takes about a minute, `-- --quick` and `-- --test` some seconds.
+#![allow(missing_docs)]
+
+mod support;
+
+use ringmain::{ErrorKind, IpcMain, IpcRenderer, WebContents};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
+use std::hint::black_box;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use support::{Core, Peer};
+
+/// What stands beside the honest renderer, in the order in which it is measured.
+const BESIDE: [&str; 5] = ["busy", "flood", "stopped", "garbage", "storm"];
+
+/// Messages of one way between two looks at the clock.
+const BATCH: u32 = 500;
+
+fn name(of: u32) -> String {
+    format!("bench-isolation-{of}")
+}
+
+fn play_main(_with: &str) {
+    support::outlive_no_bench();
+    let ipc_main = IpcMain::new().expect("a main");
+    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).expect("a handler");
+    ipc_main.on("noise", |_event, (_a, _b): (i64, i64)| {});
+    ipc_main.on_error(|_report| {}); // refused connections, of which there are many
+    let gone = Arc::new(AtomicU64::new(0));
+    let counts = gone.clone();
+    ipc_main.on_renderer_gone(move |_renderer, _reason| _ = counts.fetch_add(1, Ordering::Relaxed));
+    ipc_main.handle("gone", move |_event, ()| Ok(gone.load(Ordering::Relaxed))).expect("a handler");
+    let all = ipc_main.clone();
+    ipc_main.handle("fill", move |event, ()| Ok(fill(&all, event.sender().id()))).expect("a handler");
+    ipc_main.listen(&name(std::process::id())).expect("a name of its own");
+    support::serve("main");
+}
+
+/// Sends to the others until their queues are full; how many messages that took.
+fn fill(ipc_main: &IpcMain, but: u32) -> u64 {
+    let fill = |renderer: &WebContents| {
+        let text = "x".repeat(1000);
+        (0..).find(|_| renderer.send("noise", (&text,)).is_err()).unwrap_or(0)
+    };
+    ipc_main.all_web_contents().iter().filter(|renderer| renderer.id() != but).map(fill).sum()
+}
+
+// ---- who stands beside --------------------------------------------------------------------------------------------
+
+fn play_beside(with: &str) {
+    support::outlive_no_bench();
+    let (what, main) = with.split_once(' ').expect("what to do, and main's number");
+    let main = name(main.parse().expect("a number"));
+    let connect = || IpcRenderer::connect_to(&main).expect("connected");
+    let act: Box<dyn FnOnce() + Send> = match what {
+        "busy" => Box::new(busy),
+        "flood" => {
+            let ipc_renderer = connect();
+            Box::new(move || flood(&ipc_renderer))
+        }
+        "stopped" => {
+            let ipc_renderer = connect();
+            Box::new(move || {
+                std::thread::park();
+                drop(ipc_renderer);
+            })
+        }
+        "garbage" => {
+            let path = socket_path(&main);
+            Box::new(move || garbage(&path))
+        }
+        "storm" => {
+            let before = eventfds();
+            let ipc_renderer = connect();
+            let doorbell = eventfds().into_iter().filter(|fd| !before.contains(fd)).max().expect("a doorbell");
+            Box::new(move || storm(&ipc_renderer, doorbell))
+        }
+        _ => panic!("nobody is {what:?}"),
+    };
+    if support::cores() < 3 {
+        let _ = rustix::process::nice(19);
+    }
+    std::thread::spawn(act);
+    support::serve_on(Core::Aside, what);
+    std::process::exit(0);
+}
+
+fn busy() {
+    let mut number = 0_u64;
+    loop {
+        number = black_box(number.wrapping_mul(3) + 1);
+    }
+}
+
+fn flood(ipc_renderer: &IpcRenderer) {
+    loop {
+        match ipc_renderer.send("noise", (1, 2)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Full => _ = ipc_renderer.flush(Duration::from_millis(1)),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Where `connect_to` finds the socket: as the library's documentation says of `runtime_dir`.
+fn socket_path(name: &str) -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let runtime = std::env::var("XDG_RUNTIME_DIR").map(|path| format!("{path}/ringmain"));
+    let mut candidates = Vec::from_iter(runtime);
+    candidates.extend([format!("/run/user/{uid}/ringmain"), format!("/tmp/ringmain-{uid}")]);
+    let files = candidates.iter().flat_map(|path| std::fs::read_dir(path).into_iter().flatten().flatten());
+    let mut paths = files.map(|file| file.path().to_string_lossy().into_owned());
+    paths.find(|path| path.contains(name) && !path.ends_with(".lock")).expect("main's socket")
+}
+
+fn garbage(path: &str) {
+    let address = SocketAddrUnix::new(path).expect("a path");
+    let rubbish = [0xa5; 64];
+    loop {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).expect("a socket");
+        if rustix::net::connect(&socket, &address).is_err() {
+            return;
+        }
+        // Without room for descriptors: the kernel drops them.
+        let mut buffer = [0; 4096];
+        let _ = rustix::net::recv(&socket, &mut buffer, RecvFlags::empty());
+        let _ = rustix::net::send(&socket, &rubbish, SendFlags::NOSIGNAL);
+        while rustix::net::recv(&socket, &mut buffer, RecvFlags::empty()).is_ok_and(|(len, _)| len > 0) {}
+    }
+}
+
+/// The numbers of this process's eventfds.
+fn eventfds() -> Vec<i32> {
+    let numbers = std::fs::read_dir("/proc/self/fd").expect("the descriptors").flatten();
+    let is_one = |number: &i32| {
+        std::fs::read_link(format!("/proc/self/fd/{number}"))
+            .is_ok_and(|path| path.to_string_lossy().contains("eventfd"))
+    };
+    numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).filter(is_one).collect()
+}
+
+fn storm(ipc_renderer: &IpcRenderer, doorbell: i32) {
+    // SAFETY: the handle that holds it open lives longer than this.
+    #[allow(unsafe_code)]
+    let doorbell = unsafe { BorrowedFd::borrow_raw(doorbell) };
+    for ring in 0_u64.. {
+        let _ = rustix::io::write(doorbell, &1_u64.to_ne_bytes());
+        if ring.is_multiple_of(1000) && ipc_renderer.send("noise", (1, 2)).is_err() {
+            return;
+        }
+    }
+}
+
+// ---- measuring ----------------------------------------------------------------------------------------------------
+
+fn call(ipc_renderer: &IpcRenderer) -> i64 {
+    ipc_renderer.invoke("add", (2, 3)).wait().expect("a sum")
+}
+
+/// What was measured, alone or beside somebody.
+#[derive(Default)]
+struct Sample {
+    /// Nanoseconds of each call.
+    calls: Vec<f64>,
+    /// Of each sample: calls a second, messages a second.
+    rates: [Vec<f64>; 2],
+}
+
+impl Sample {
+    fn take(&mut self, ipc_renderer: &IpcRenderer, time: Duration) {
+        support::warm_up(|| call(ipc_renderer));
+        let (start, before) = (Instant::now(), self.calls.len());
+        while start.elapsed() < time {
+            let called = Instant::now();
+            black_box(call(ipc_renderer));
+            self.calls.push(called.elapsed().as_nanos() as f64);
+        }
+        self.rates[0].push((self.calls.len() - before) as f64 / start.elapsed().as_secs_f64());
+        let (start, mut sent) = (Instant::now(), 0);
+        while start.elapsed() < time {
+            for _ in 0..BATCH {
+                while let Err(error) = ipc_renderer.send("noise", (1, 2)) {
+                    assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+                    ipc_renderer.flush(support::PATIENCE).expect("main reads");
+                }
+            }
+            sent += BATCH;
+        }
+        call(ipc_renderer); // all of them were read
+        self.rates[1].push(f64::from(sent) / start.elapsed().as_secs_f64());
+    }
+}
+
+fn at(values: &[f64], part: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_unstable_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * part).round() as usize]
+}
+
+/// Measures alone and beside `what`, in turn, so that both see the same weather.
+fn beside(what: &str, main: &Peer, ipc_renderer: &IpcRenderer, rounds: u32, time: Duration) {
+    let ask = |channel: &str| ipc_renderer.invoke::<u64>(channel, ()).wait().expect("a count");
+    let (other, gone) = {
+        let _awake = main.awake();
+        (Peer::start("beside", &format!("{what} {}", main.id())), ask("gone"))
+    };
+    let (mut alone, mut with) = (Sample::default(), Sample::default());
+    let mut filled = 0;
+    for _ in 0..rounds {
+        {
+            let _together = main.together();
+            alone.take(ipc_renderer, time);
+        }
+        let _together = main.together();
+        match what {
+            "stopped" => {
+                filled += ask("fill");
+                with.take(ipc_renderer, time);
+            }
+            _ => {
+                let _others = other.awake();
+                with.take(ipc_renderer, time);
+            }
+        }
+    }
+    let _awake = main.awake();
+    let cut = ask("gone") - gone;
+    drop(other);
+    let note = match what {
+        "stopped" => format!("; main had {filled} messages of 1 kB waiting for it"),
+        "garbage" => format!("; {cut} links cut"),
+        _ => {
+            assert_eq!(cut, 0, "{what} was cut, and cost nothing from then on");
+            String::new()
+        }
+    };
+    println!("beside {what}{note}");
+    let line = |name: &str, unit: &str, alone: f64, with: f64, spread: String| {
+        println!(
+            "    {name:20} alone {alone:>10.1} {unit}, beside {with:>10.1} {unit}, ratio {:>7.2}{spread}",
+            with / alone
+        );
+    };
+    for (name, part) in [("call, p50", 0.5), ("call, p99", 0.99), ("call, p99.9", 0.999)] {
+        line(name, "µs", at(&alone.calls, part) / 1e3, at(&with.calls, part) / 1e3, String::new());
+    }
+    for (index, name) in ["calls a second", "messages a second"].into_iter().enumerate() {
+        let ratios: Vec<f64> =
+            with.rates[index].iter().zip(&alone.rates[index]).map(|(with, alone)| with / alone).collect();
+        let spread = format!(
+            " (by rounds: median {:.2}, p10 {:.2}, p90 {:.2})",
+            at(&ratios, 0.5),
+            at(&ratios, 0.1),
+            at(&ratios, 0.9)
+        );
+        line(name, "k", at(&alone.rates[index], 0.5) / 1e3, at(&with.rates[index], 0.5) / 1e3, spread);
+    }
+}
+
+fn main() {
+    if support::plays(&[("main", play_main), ("beside", play_beside)]) {
+        return;
+    }
+    let is_short = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
+    let (rounds, time) = if is_short { (3, 20) } else { (25, 100) };
+    let main = Peer::start("main", "");
+    let ipc_renderer = {
+        let _awake = main.awake();
+        IpcRenderer::connect_to(&name(main.id())).expect("a renderer")
+    };
+    println!("one honest renderer; main, it and who stands beside on {} cores", support::cores());
+    for what in BESIDE {
+        beside(what, &main, &ipc_renderer, rounds, Duration::from_millis(time));
+    }
+    let _awake = main.awake();
+    drop(ipc_renderer);
+}

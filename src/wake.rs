@@ -109,12 +109,20 @@ pub(crate) struct Own {
     pub(crate) peer_wants_room: Word32,
 }
 
+#[cfg(all(test, not(loom)))]
+thread_local! {
+    /// Announcements that this thread has written.
+    pub(crate) static ANNOUNCED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl Own {
     /// Announces a sleeper. The look at the ring that must follow is behind the fence in here.
     pub(crate) fn announce(&self, who: u32) {
         // A swap where a store would do: loom lets nothing but a read-modify-write decide which of two threads' writes is
         // the later one, and would show the peer its own 0 for ever.
         self.sleeper.swap(who, Ordering::Release);
+        #[cfg(all(test, not(loom)))]
+        ANNOUNCED.set(ANNOUNCED.get() + 1);
         // [announce/look] pairs with the fence in `Peer::after_publish` and in `Peer::room_was_made`.
         fence(Ordering::SeqCst);
     }

@@ -742,3 +742,6 @@ fn forked() -> Error {
          in the copy after exec, or use the handle in the original",
     )
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

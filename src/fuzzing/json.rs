@@ -188,8 +188,8 @@ fn reads_like_serde_json(bytes: &[u8], value: &Value) {
 
 /// Equal, and -0.0 is not 0.0.
 fn same(a: &Value, b: &Value) -> bool {
-    let (text, other) = (a.to_string(), b.to_string());
-    a == b && text == other
+    let text = |value: &Value| value.to_string();
+    a == b && text(a) == text(b)
 }
 
 /// Bytes that a value holds, what its vectors have reserved included.

@@ -156,7 +156,8 @@ fn a_wrong_answer_and_one_that_never_comes_are_found() {
     finds(&[("answer", &["the answer is another one"])]);
     let (code, said) = Soak::start("--seconds 4 --patience 3 --sabotage silence").ended();
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("SendSync failed"), "{said}");
+    // It is the call of a thread, or that of a listener: then whoever called that renderer waits as well.
+    assert!(said.contains("SendSync failed") || said.contains("no answer came in time"), "{said}");
 }
 
 #[test]

@@ -91,6 +91,14 @@ impl Counts {
         self.event(Event::Bytes, bytes);
     }
 
+    /// A call that was counted as sent was refused, which only its answer says.
+    pub(crate) fn refused(&self, kind: Kind) {
+        self.event(Event::Refused, 1);
+        if KINDS[kind as usize].1 {
+            self.0[kind as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn received(&self, kind: Kind) {
         self.add(KINDS.len() + kind as usize, 1);
     }

@@ -260,7 +260,7 @@ impl<'a> Driver<'a> {
         match frame.invoke::<Body>("echo", &message, patience).wait() {
             // Not sent.
             Err(error) if matches!(error.kind(), ErrorKind::Full | ErrorKind::Limit) => {
-                self.world.may_fail(peer, Kind::FrameInvoke, started, &error);
+                self.world.counts().event(Event::Refused, 1);
             }
             Err(error) if matches!(error.kind(), ErrorKind::NoHandler | ErrorKind::Disconnected) => {
                 // Then it is being closed, of which main's dispatcher learns in a moment.

@@ -386,7 +386,11 @@ impl Session {
 
     fn refused(&self, kind: Kind, error: &Error) -> Result<(), Over> {
         match error.kind() {
-            ErrorKind::Full | ErrorKind::Limit | ErrorKind::ReplyFull => {
+            ErrorKind::Full | ErrorKind::Limit => {
+                self.counts.refused(kind);
+                Ok(())
+            }
+            ErrorKind::ReplyFull => {
                 self.counts.event(Event::Refused, 1);
                 Ok(())
             }
@@ -645,7 +649,7 @@ impl<'a> Worker<'a> {
         match answer {
             Ok(_) => session.fault("a call succeeded that nobody answers"),
             Err(error) if error.kind() == right => Ok(()),
-            Err(error) => session.refused(Kind::InvokeFails, &error),
+            Err(error) => session.refused(Kind::Send, &error), // of no kind that is counted as sent
         }
     }
 

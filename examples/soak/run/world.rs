@@ -507,7 +507,8 @@ impl World {
             return self.fault(format!("renderer {id} says: {text}"));
         }
         match (error.kind(), peer.doomed()) {
-            (ErrorKind::Full | ErrorKind::ReplyFull | ErrorKind::Limit, _) => self.counts().event(Event::Refused, 1),
+            (ErrorKind::Full | ErrorKind::Limit, _) => self.counts().refused(kind),
+            (ErrorKind::ReplyFull, _) => self.counts().event(Event::Refused, 1),
             (ErrorKind::Disconnected, Some(since)) => {
                 let took = since.max(started).elapsed();
                 self.counts().event(Event::EndedByDeath, 1);

@@ -49,6 +49,13 @@ fn play_main(_with: &str) {
     ipc_main.on_renderer_gone(move |_renderer, _reason| _ = counts.fetch_add(1, Ordering::Relaxed));
     ipc_main.handle("gone", move |_event, ()| Ok(gone.load(Ordering::Relaxed))).expect("a handler");
     let all = ipc_main.clone();
+    ipc_main
+        .handle("heard", move |event, ()| {
+            let others = all.all_web_contents().into_iter().filter(|other| *other != event.sender());
+            Ok(others.map(|other| other.stats().messages_received).sum::<u64>())
+        })
+        .expect("a handler");
+    let all = ipc_main.clone();
     ipc_main.handle("fill", move |event, ()| Ok(fill(&all, event.sender().id()))).expect("a handler");
     ipc_main.listen(&name(std::process::id())).expect("a name of its own");
     support::serve("main");
@@ -88,9 +95,22 @@ fn play_beside(with: &str) {
             Box::new(move || garbage(&path))
         }
         "storm" => {
-            let before = eventfds();
-            let ipc_renderer = connect();
-            let doorbell = eventfds().into_iter().filter(|fd| !before.contains(fd)).max().expect("a doorbell");
+            let connect = || {
+                let before = eventfds();
+                let ipc_renderer = connect();
+                // The link's own is the last that was made.
+                let doorbell = eventfds().into_iter().filter(|fd| !before.contains(fd)).max().expect("a doorbell");
+                (ipc_renderer, doorbell)
+            };
+            // That it reaches main is shown by what main does about it: without a message it cuts the link.
+            let (ipc_renderer, doorbell) = connect();
+            let until = Instant::now() + support::PATIENCE;
+            while ipc_renderer.is_connected() {
+                ring(doorbell);
+                assert!(Instant::now() < until, "the rings do not reach main");
+            }
+            drop(ipc_renderer);
+            let (ipc_renderer, doorbell) = connect();
             Box::new(move || storm(&ipc_renderer, doorbell))
         }
         _ => panic!("nobody is {what:?}"),
@@ -157,13 +177,17 @@ fn eventfds() -> Vec<i32> {
     numbers.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).filter(is_one).collect()
 }
 
-fn storm(ipc_renderer: &IpcRenderer, doorbell: i32) {
+fn ring(doorbell: i32) {
     // SAFETY: the handle that holds it open lives longer than this.
     #[allow(unsafe_code)]
     let doorbell = unsafe { BorrowedFd::borrow_raw(doorbell) };
-    for ring in 0_u64.. {
-        let _ = rustix::io::write(doorbell, &1_u64.to_ne_bytes());
-        if ring.is_multiple_of(1000) && ipc_renderer.send("noise", (1, 2)).is_err() {
+    let _ = rustix::io::write(doorbell, &1_u64.to_ne_bytes());
+}
+
+fn storm(ipc_renderer: &IpcRenderer, doorbell: i32) {
+    for number in 0_u64.. {
+        ring(doorbell);
+        if number.is_multiple_of(1000) && ipc_renderer.send("noise", (1, 2)).is_err() {
             return;
         }
     }
@@ -220,37 +244,46 @@ fn beside(what: &str, main: &Peer, ipc_renderer: &IpcRenderer, rounds: u32, time
     let ask = |channel: &str| ipc_renderer.invoke::<u64>(channel, ()).wait().expect("a count");
     let (other, gone) = {
         let _awake = main.awake();
-        (Peer::start("beside", &format!("{what} {}", main.id())), ask("gone"))
+        let other = Peer::start("beside", &format!("{what} {}", main.id()));
+        (other, ask("gone"))
     };
     let (mut alone, mut with) = (Sample::default(), Sample::default());
-    let mut filled = 0;
-    for _ in 0..rounds {
-        {
+    let (mut filled, mut heard, mut lasted) = (0, 0, Duration::ZERO);
+    for round in 0..rounds {
+        // Each is first in every other round.
+        for is_alone in [round % 2 == 0, round % 2 == 1] {
             let _together = main.together();
-            alone.take(ipc_renderer, time);
-        }
-        let _together = main.together();
-        match what {
-            "stopped" => {
+            if is_alone {
+                alone.take(ipc_renderer, time);
+            } else if what == "stopped" {
                 filled += ask("fill");
                 with.take(ipc_renderer, time);
-            }
-            _ => {
+            } else {
+                let (before, start) = (ask("heard"), Instant::now());
                 let _others = other.awake();
                 with.take(ipc_renderer, time);
+                heard += ask("heard") - before;
+                lasted += start.elapsed();
             }
         }
     }
     let _awake = main.awake();
     let cut = ask("gone") - gone;
     drop(other);
+    let rate = heard as f64 / lasted.as_secs_f64().max(f64::MIN_POSITIVE);
+    let uncut = || assert_eq!(cut, 0, "{what} was cut, and cost nothing from then on");
     let note = match what {
         "stopped" => format!("; main had {filled} messages of 1 kB waiting for it"),
         "garbage" => format!("; {cut} links cut"),
-        _ => {
-            assert_eq!(cut, 0, "{what} was cut, and cost nothing from then on");
-            String::new()
+        "flood" => {
+            uncut();
+            format!("; main heard {:.1} k messages a second of it", rate / 1e3)
         }
+        "storm" => {
+            uncut();
+            format!("; it rang {:.1} k times a second", rate)
+        }
+        _ => String::new(),
     };
     println!("beside {what}{note}");
     let line = |name: &str, unit: &str, alone: f64, with: f64, spread: String| {

@@ -472,6 +472,10 @@ fn kill_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told
         let end = end.clone();
         Some((channel, std::thread::spawn(move || end.call(channel).wait())))
     };
+    if step.at.ends_with("woken") {
+        // Whoever still spins takes what comes without being woken, and then sleeps for good.
+        until_asleep(victim.pid);
+    }
     match step.act {
         Receive => end.send("number", (0, text(0))).unwrap(),
         ReceiveLarge | MakeRoom => (0..8).for_each(|number| end.send("large", (number, large(number))).unwrap()),

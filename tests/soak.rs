@@ -90,14 +90,30 @@ impl Drop for Soak {
     }
 }
 
+/// Seeds that are tried: on a busy machine a short run may end, or kill who was to do it, before the fault is made.
+const SEEDS: u32 = 6;
+
+/// What the first run says that finds something wrong, and its seed.
+fn first_find(arguments: &str) -> (String, u32) {
+    let mut last = String::new();
+    for seed in 1..=SEEDS {
+        let (code, said) = Soak::start(&format!("{arguments} --seed {seed}")).ended();
+        match code {
+            Some(0) => last = said,
+            Some(1) => return (said, seed),
+            code => panic!("{arguments}: {code:?}: {said}"),
+        }
+    }
+    panic!("{arguments}: not found in {SEEDS} runs: {last}");
+}
+
 /// Each of these is found, and the text says what it is.
 fn finds(table: &[(&str, &[&str])]) {
     for (sabotage, texts) in table {
-        let (code, said) = Soak::start(&format!("--seconds 2 --patience 20 --sabotage {sabotage}")).ended();
-        assert_eq!(code, Some(1), "{sabotage} was not found: {said}");
+        let (said, seed) = first_find(&format!("--seconds 2 --patience 20 --sabotage {sabotage}"));
         let wrong = said.lines().find(|line| line.contains("WRONG: ")).unwrap_or_else(|| panic!("{said}"));
         assert!(texts.iter().any(|text| wrong.contains(text)), "{sabotage} was taken for something else: {wrong}");
-        assert!(said.contains("--seed 1 "), "it does not say how to repeat it: {said}");
+        assert!(said.contains(&format!("--seed {seed} ")), "it does not say how to repeat it: {said}");
     }
 }
 
@@ -154,8 +170,7 @@ fn a_message_that_is_changed_is_found_on_every_way() {
 #[test]
 fn a_wrong_answer_and_one_that_never_comes_are_found() {
     finds(&[("answer", &["the answer is another one"])]);
-    let (code, said) = Soak::start("--seconds 4 --patience 3 --sabotage silence").ended();
-    assert_eq!(code, Some(1), "{said}");
+    let (said, _) = first_find("--seconds 4 --patience 3 --sabotage silence");
     // It is the call of a thread, or that of a listener: then whoever called that renderer waits as well.
     assert!(said.contains("SendSync failed") || said.contains("no answer came in time"), "{said}");
 }

@@ -1082,7 +1082,7 @@ impl Pipe {
                 return Some(Waited::Done);
             }
             let gone = self.is_gone();
-            if gone && rx.position() >= *end.get_or_insert(rx.position() + rx.ring_words()) {
+            if gone && rx.position() >= *end.get_or_insert(rx.horizon()) {
                 leave(rx, registered, true);
                 return Some(Waited::Gone);
             }
@@ -1249,9 +1249,9 @@ impl Rx {
         Violation::Interrupted { have: self.assembly.len(), whole: self.whole }
     }
 
-    /// Words of the ring.
-    pub(crate) fn ring_words(&self) -> u64 {
-        self.reader.ring_words()
+    /// A position behind all that lies in the ring now: whoever stops there is not kept reading by a peer that writes on.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.reader.horizon()
     }
 
     /// Whether something lies in the ring.

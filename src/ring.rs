@@ -406,9 +406,9 @@ impl Reader {
         self.looked = self.position;
     }
 
-    /// Words of the ring: of what lies in it at any moment nothing is further away.
-    pub(crate) fn ring_words(&self) -> u64 {
-        self.words.len() as u64
+    /// A position behind all that lies in the ring now.
+    pub(crate) fn horizon(&self) -> u64 {
+        self.position + self.words.len() as u64
     }
 }
 

@@ -117,6 +117,13 @@ fn finds(table: &[(&str, &[&str])]) {
     }
 }
 
+/// The same fault on each of the ways that a message can go.
+fn finds_on_every_way(sabotage: fn(&str) -> String, texts: &[&str]) {
+    for way in ["main", "renderer", "other-renderer", "host"] {
+        finds(&[(&sabotage(way), texts)]);
+    }
+}
+
 #[test]
 fn a_run_without_faults_finds_none() {
     let (code, said) = Soak::start("--seconds 4").ended();
@@ -136,35 +143,17 @@ fn a_message_that_is_lost_is_found_on_every_way() {
 
 #[test]
 fn a_message_that_comes_twice_is_found_on_every_way() {
-    let text: &[&str] = &["came twice or too late"];
-    finds(
-        &["main", "renderer", "other-renderer", "host"]
-            .map(|way| format!("duplicate-{way}"))
-            .each_ref()
-            .map(|it| (it.as_str(), text)),
-    );
+    finds_on_every_way(|way| format!("duplicate-{way}"), &["came twice or too late"]);
 }
 
 #[test]
 fn messages_that_change_places_are_found_on_every_way() {
-    let text: &[&str] = &["are missing", "came twice or too late"];
-    finds(
-        &["main", "renderer", "other-renderer", "host"]
-            .map(|way| format!("reorder-{way}"))
-            .each_ref()
-            .map(|it| (it.as_str(), text)),
-    );
+    finds_on_every_way(|way| format!("reorder-{way}"), &["are missing", "came twice or too late"]);
 }
 
 #[test]
 fn a_message_that_is_changed_is_found_on_every_way() {
-    let text: &[&str] = &["another body"];
-    finds(
-        &["main", "renderer", "other-renderer", "host"]
-            .map(|way| format!("corrupt-{way}"))
-            .each_ref()
-            .map(|it| (it.as_str(), text)),
-    );
+    finds_on_every_way(|way| format!("corrupt-{way}"), &["another body"]);
 }
 
 #[test]

@@ -562,11 +562,9 @@ impl Dispatcher<'_> {
             Some(rx) => {
                 // A caller may have led since our last look. Half a message leaves nothing in the ring: it was read.
                 let entry = self.links.get_mut(&link.id);
-                let end = rx.position() + rx.ring_words();
-                let is_at_the_end =
-                    |entry: &mut Entry| !entry.has_read() && rx.position() >= *entry.drains_to.get_or_insert(end);
                 let has_read = entry.as_deref().is_some_and(Entry::has_read);
-                let is_drained = (!has_read && !rx.has_more()) || entry.is_some_and(is_at_the_end);
+                let is_at_the_end = |entry: &mut Entry| rx.position() >= *entry.drains_to.get_or_insert(rx.horizon());
+                let is_drained = !has_read && (!rx.has_more() || entry.is_some_and(is_at_the_end));
                 pipe.step_aside(rx);
                 is_drained
             }
@@ -578,7 +576,7 @@ impl Dispatcher<'_> {
         let Some(pipe) = link.pipe() else { return };
         let mut end = None;
         while let Some(rx) = pipe.try_lead() {
-            if rx.position() >= *end.get_or_insert(rx.position() + rx.ring_words()) {
+            if rx.position() >= *end.get_or_insert(rx.horizon()) {
                 return pipe.step_aside(rx);
             }
             if !self.read_led(link, pipe, rx, true) {

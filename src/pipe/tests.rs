@@ -851,17 +851,21 @@ fn a_head_that_changes_before_any_access_is_taken_or_corrupt() {
     assert!(corrupt > 1000, "{corrupt}");
 }
 
+/// A thread that waits at this end until it is told to be done.
+fn caller_until_done(end: &Arc<Pipe>) -> (Arc<AtomicBool>, thread::JoinHandle<Waited>) {
+    let done = Arc::new(AtomicBool::new(false));
+    let (end, is_done) = (end.clone(), done.clone());
+    let caller = thread::spawn(move || {
+        waits(&end, &Bell::new(), Some(Instant::now() + LONG), || is_done.load(Ordering::Acquire))
+    });
+    (done, caller)
+}
+
 /// A peer that writes a large message slowly rings whoever sleeps for each part; it is whole only at the end.
 #[test]
 fn a_caller_that_is_rung_for_the_parts_of_a_large_message_is_not_rung_for_nothing() {
     let Ends { main, renderer, .. } = small();
-    let done = Arc::new(AtomicBool::new(false));
-    let caller = {
-        let (renderer, done) = (renderer.clone(), done.clone());
-        thread::spawn(move || {
-            waits(&renderer, &Bell::new(), Some(Instant::now() + LONG), || done.load(Ordering::Acquire))
-        })
-    };
+    let (done, caller) = caller_until_done(&renderer);
     let parts = u64::from(2 * RINGS_FOR_NOTHING);
     for part in 0..parts {
         wait_for(|| renderer.own.announced() == wake::CALLER || caller.is_finished());
@@ -888,13 +892,7 @@ fn a_caller_that_is_rung_for_the_parts_of_a_large_message_is_not_rung_for_nothin
 #[test]
 fn a_caller_that_is_rung_for_room_which_another_thread_has_used_is_not_rung_for_nothing() {
     let Ends { main, renderer, .. } = small();
-    let done = Arc::new(AtomicBool::new(false));
-    let caller = {
-        let (renderer, done) = (renderer.clone(), done.clone());
-        thread::spawn(move || {
-            waits(&renderer, &Bell::new(), Some(Instant::now() + LONG), || done.load(Ordering::Acquire))
-        })
-    };
+    let (done, caller) = caller_until_done(&renderer);
     let rings = 4 * RINGS_FOR_NOTHING;
     for ring in 0..rings {
         wait_for(|| renderer.own.announced() == wake::CALLER || caller.is_finished());

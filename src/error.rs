@@ -65,7 +65,8 @@ pub enum ErrorKind {
     /// `TooLarge` or `InvalidValue`.)
     Undeliverable,
     // ---- the peer or the system
-    /// The peer broke the protocol; its link was cut.
+    /// The peer broke the protocol, as this call found; its link was cut. What else waits on the link, or uses it later,
+    /// ends with [`Disconnected`](Self::Disconnected), whose text tells the same.
     Protocol,
     /// The handshake failed: version, refusal, or a policy.
     Refused,

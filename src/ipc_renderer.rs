@@ -3,11 +3,11 @@
 use crate::config::{Config, common_options, executor_option};
 use crate::dispatch::MAIN_FRAME;
 use crate::driver::{
-    Call, Connecting, Engine, ErrorReport, Handler, IPC_MESSAGE, Link, Listener, ListenerId, Policies, Receiver,
-    envelope, frame_closed, inherited, named, read_reply, timed_out,
+    Call, Connecting, Engine, ErrorReport, Handler, IPC_MESSAGE, Link, Listener, ListenerId, Outcome, Policies,
+    Receiver, envelope, frame_closed, inherited, named, read_reply, timed_out,
 };
 use crate::emitter::{any_channel_listener, async_handler, emitter_methods, handler_methods, listener, sync_handler};
-use crate::error::{Error, ErrorKind, HandlerError, Result};
+use crate::error::{HandlerError, Result};
 use crate::event::{GuestEvent, IpcRendererEvent, IpcRendererInvokeEvent, send_to};
 use crate::invoke::Invoke;
 use crate::ipc_main;
@@ -389,11 +389,10 @@ pub(crate) fn wait<R: DeserializeOwned>(
             }
         }
         Waited::Violation(violation) => {
+            // Before the link is cut, or the dispatcher might be first to fail the call, as merely disconnected.
+            let _ = call.finish(Outcome::Failed(link.broke_protocol(&violation)));
             link.violation(&violation);
             link.give_up(id, false);
-            if !call.is_done() {
-                return Err(Error::new(ErrorKind::Protocol, format!("the peer broke the protocol: {violation}")));
-            }
         }
         Waited::Gone => {
             link.give_up(id, false);

@@ -206,10 +206,9 @@ fn read_payload<R: DeserializeOwned>(
 ) -> Result<R> {
     let limits = &link.engine.wire_limits;
     let violated = |violation: wire::Violation| {
-        let text =
-            format!("{} broke the protocol: the reply to '{channel}': {violation}", link.engine.peer_name(link.id));
+        let error = link.broke_protocol(format_args!("the reply to '{channel}': {violation}"));
         link.violation(violation);
-        Error::new(ErrorKind::Protocol, text)
+        error
     };
     if is_error {
         let record = ErrorRecord::decode(payload, limits).map_err(violated)?;

@@ -423,6 +423,13 @@ impl Link {
         self.feed(|machine, now| machine.violation(now, text));
     }
 
+    /// What the one who found the peer breaking a rule is told; everybody else finds it [`disconnected`](Self::disconnected).
+    #[cold]
+    pub(crate) fn broke_protocol(&self, text: impl std::fmt::Display) -> Error {
+        let who = self.engine.peer_name(self.id);
+        Error::new(ErrorKind::Protocol, format!("{who} broke the protocol: {text}"))
+    }
+
     /// Closes the link: what was sent before is in the ring or waits in the queue, the Close message comes last.
     pub(crate) fn close(self: &Arc<Self>) {
         // In one step with the machine: a peer that reads the message and ends at once must not be the reason.
@@ -547,7 +554,7 @@ impl Link {
                 if let Some(link) = self.engine.link(self.id) {
                     link.violation(&text);
                 }
-                Error::new(ErrorKind::Protocol, format!("{who} broke the protocol: {text}"))
+                self.broke_protocol(text)
             }
             SendError::Full { queued, limit } => {
                 count(&self.counters.refused_full, 1);
@@ -730,7 +737,7 @@ impl Link {
                 Waited::Gone => return Err(self.disconnected()),
                 Waited::Violation(violation) => {
                     self.violation(&violation);
-                    return Err(self.disconnected());
+                    return Err(self.broke_protocol(violation));
                 }
             }
         }
@@ -754,7 +761,7 @@ impl Link {
             Waited::Gone => Err(self.disconnected()),
             Waited::Violation(violation) => {
                 self.violation(&violation);
-                Err(self.disconnected())
+                Err(self.broke_protocol(violation))
             }
         }
     }

@@ -17,7 +17,7 @@ mod tasks;
 mod watch;
 
 use call::record;
-pub(crate) use call::{Call, Request, read_reply};
+pub(crate) use call::{Call, Outcome, Request, read_reply};
 pub use connect::Credentials;
 pub(crate) use connect::{Accept, Connecting, Listening, inherited, named};
 pub(crate) use frames::{IPC_MESSAGE, IPC_MESSAGE_SYNC, frame_closed};

@@ -20,6 +20,72 @@ pub enum Backing {
     Named,
 }
 
+/// Which thread runs a handle's callbacks: listeners, handlers, hooks, wakers, async handlers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dispatch {
+    /// A thread of ours, the *dispatcher*.
+    #[default]
+    Threads,
+    /// The thread that calls `poll`: a game's once a frame, an event loop's when the descriptor of `as_fd` is readable.
+    /// Nothing is called in between. The small thread that watches sockets and processes remains; it runs no callback.
+    Manual,
+}
+
+/// How much one `poll` may do: whichever is used up first ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Callbacks that may run: one a message, a hook, a step of an async handler.
+    pub messages: usize,
+    /// Time after which no further one is begun.
+    pub time: std::time::Duration,
+}
+
+impl Budget {
+    /// All that is there: ends when nothing is left, however long that takes.
+    pub const UNLIMITED: Self = Self { messages: usize::MAX, time: std::time::Duration::MAX };
+
+    /// Any number within this time.
+    pub const fn time(time: std::time::Duration) -> Self {
+        Self { time, ..Self::UNLIMITED }
+    }
+
+    /// This many, however long they take.
+    pub const fn messages(messages: usize) -> Self {
+        Self { messages, ..Self::UNLIMITED }
+    }
+}
+
+impl Default for Budget {
+    /// [`UNLIMITED`](Self::UNLIMITED).
+    fn default() -> Self {
+        Self::UNLIMITED
+    }
+}
+
+/// What a `poll` did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Polled {
+    /// Callbacks that ran.
+    pub ran: usize,
+    /// The budget was used up and more waits.
+    pub more: bool,
+}
+
+/// What a thread of ours is for; see the builders' `on_thread_start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ThreadRole {
+    /// Runs the callbacks (`ringmain-disp`). Not there with [`Dispatch::Manual`].
+    Dispatcher,
+    /// Accepts, shakes hands, notices deaths (`ringmain-watch`).
+    Watch,
+    /// Rings the descriptor of a renderer's `as_fd` (`ringmain-relay`).
+    Relay,
+    /// Waits for a child that outlives its main handle (`ringmain-reap`).
+    Reaper,
+}
+
 /// Options that both sides have. The builders' methods of the same names fill it.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -37,6 +103,9 @@ pub(crate) struct Config {
     pub(crate) app_name: String,
     pub(crate) app_version: String,
     pub(crate) runtime_dir: Option<PathBuf>,
+    pub(crate) dispatch: Dispatch,
+    pub(crate) max_nesting: usize,
+    pub(crate) spin_on_real_time: bool,
 }
 
 /// Longest channel name and error text in bytes.
@@ -59,6 +128,9 @@ impl Default for Config {
             app_name: String::new(),
             app_version: String::new(),
             runtime_dir: None,
+            dispatch: Dispatch::default(),
+            max_nesting: 8,
+            spin_on_real_time: false,
         }
     }
 }
@@ -75,6 +147,7 @@ impl Config {
             ("max_depth", self.max_depth as usize, 1, 128),
             ("max_pending_calls", self.max_pending_calls as usize, 1, u32::MAX as usize),
             ("max_renderers", self.max_renderers, 1, u32::MAX as usize),
+            ("max_nesting", self.max_nesting, 1, 1 << 10),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -156,6 +229,45 @@ macro_rules! common_options {
         #[must_use]
         pub fn wait(mut self, wait: crate::Wait) -> Self {
             self.config.wait = wait;
+            self
+        }
+
+        /// Which thread runs the callbacks. Default [`Dispatch::Threads`](crate::Dispatch::Threads).
+        #[must_use]
+        pub fn dispatch(mut self, dispatch: crate::Dispatch) -> Self {
+            self.config.dispatch = dispatch;
+            self
+        }
+
+        /// How deep [`wait_polling`](crate::Invoke::wait_polling) may nest: a callback that it runs may call it again.
+        /// Default 8; each takes stack.
+        #[must_use]
+        pub fn max_nesting(mut self, levels: usize) -> Self {
+            self.config.max_nesting = levels;
+            self
+        }
+
+        /// With [`Wait::Spin`](crate::Wait::Spin), a thread of class `SCHED_FIFO` or `SCHED_RR` that waits spins as long as
+        /// a wake-up costs only, then sleeps: endlessly it would keep what it waits for off its core, and `RLIMIT_RTTIME`
+        /// kills the process. `true` lets it spin all the same. Default `false`.
+        #[must_use]
+        pub fn spin_on_real_time(mut self, spins: bool) -> Self {
+            self.config.spin_on_real_time = spins;
+            self
+        }
+
+        /// Called at the beginning of each thread that this handle starts, on that thread: to name it for a profiler, to
+        /// give it a priority or cores. It has an ordinary class, the cores of the process and blocks all signals.
+        #[must_use]
+        pub fn on_thread_start(mut self, hook: impl Fn(crate::ThreadRole) + Send + Sync + 'static) -> Self {
+            self.policies.thread_start = Some(std::sync::Arc::new(hook));
+            self
+        }
+
+        /// Called at the end of each such thread, on that thread.
+        #[must_use]
+        pub fn on_thread_stop(mut self, hook: impl Fn(crate::ThreadRole) + Send + Sync + 'static) -> Self {
+            self.policies.thread_stop = Some(std::sync::Arc::new(hook));
             self
         }
 

@@ -30,6 +30,8 @@ pub enum ErrorKind {
     /// This is a forked copy of the process that made the handle.
     Forked,
     // ---- the state of things; trying again later may help
+    /// Another thread polls this handle, or this thread does already: `poll` was called inside a callback.
+    Busy,
     /// The queue of the link, or the limit of the process, is used up. Nothing of the message was sent.
     Full,
     /// A limit on calls or renderers is reached.
@@ -85,6 +87,7 @@ impl ErrorKind {
             Self::NotARenderer => "not a renderer",
             Self::AlreadyConnected => "already connected",
             Self::Forked => "forked",
+            Self::Busy => "busy",
             Self::Full => "full",
             Self::Limit => "limit reached",
             Self::Timeout => "timeout",

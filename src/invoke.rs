@@ -112,6 +112,34 @@ impl<R: DeserializeOwned> Invoke<R> {
         }
     }
 
+    /// Blocks until the answer is there, for at most `timeout`, and meanwhile runs what comes by this link: for the thread
+    /// that runs the callbacks in [manual dispatch](crate::Dispatch::Manual), inside a callback or outside of `poll`. The
+    /// other end may so call back before it answers, and its callback may wait in turn; such calls nest
+    /// [`max_nesting`](crate::IpcMainBuilder::max_nesting) deep at most. Async handlers go on as well; messages of other
+    /// links, and hooks, wait for the next `poll`.
+    ///
+    /// While another thread polls, and with [`Dispatch::Threads`](crate::Dispatch::Threads), it is [`wait`](Self::wait)
+    /// with a timeout.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait); [`ErrorKind::Limit`](crate::ErrorKind::Limit) when it is nested too deep: the call is then
+    /// taken back. `WouldDeadlock` where this thread polls the other end too.
+    pub fn wait_polling(mut self, timeout: Duration) -> Result<R> {
+        self = self.timeout(timeout);
+        match &mut self.state {
+            State::Pending(pending) => {
+                let Pending { link, id, call, .. } = &*pending;
+                let waited = link.engine.wait_polling(link, *id, call, self.deadline)?;
+                let result = ipc_renderer::answer(link, Kind::Invoke, *id, call, waited);
+                self.finish();
+                result
+            }
+            State::Failed(error) => Err(error.take().unwrap_or_else(spent)),
+            State::Over => Err(spent()),
+        }
+    }
+
     /// Lets the call run unobserved; its answer is thrown away.
     pub fn detach(mut self) {
         if let State::Pending(pending) = &self.state {

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::event::{IpcMainEvent, IpcMainInvokeEvent};
 use crate::ipc_renderer::IpcRenderer;
 use crate::link::{GoneReason, Side};
+use crate::polling::polling_methods;
 use crate::registry::Where;
 use crate::sync::Arc;
 use crate::web_contents::{WebContents, WebFrameMain};
@@ -91,6 +92,8 @@ impl IpcMain {
 
     handler_methods!(IpcMainInvokeEvent);
 
+    polling_methods!("messages of the renderers, hooks, async handlers.");
+
     // ---- renderers ----------------------------------------------------------------------------------------------
 
     /// Starts a program as a renderer, which calls [`IpcRenderer::connect`]. Returns at once; what is sent before it has
@@ -98,7 +101,8 @@ impl IpcMain {
     /// [`connect_timeout`](IpcMainBuilder::connect_timeout) is given up, not killed.
     ///
     /// The memory of this process is not copied for it (no `pre_exec`: a `Command` that has one is forked by std, which
-    /// costs 38 ms for each GiB in use).
+    /// costs 38 ms for each GiB in use). A program that is started from a thread of a real-time class, or one that is bound
+    /// to cores of its own, inherits neither.
     ///
     /// # Errors
     ///
@@ -275,7 +279,8 @@ impl IpcMainBuilder {
     }
 
     /// Decides who may connect to [`listen`](IpcMain::listen) instead of "the same user". Called on the `watch` thread,
-    /// which notices deaths: it must not block.
+    /// which notices deaths: it must not block. In [manual dispatch](crate::Dispatch::Manual) by `poll`; up to 64
+    /// connections wait for that.
     #[must_use]
     pub fn accept(mut self, accept: impl Fn(&Credentials) -> bool + Send + Sync + 'static) -> Self {
         self.accept = Some(Arc::new(accept));

@@ -13,6 +13,7 @@ use crate::invoke::Invoke;
 use crate::ipc_main;
 use crate::link::{GoneReason, Side};
 use crate::pipe::Waited;
+use crate::polling::polling_methods;
 use crate::registry::Where;
 use crate::sync::Arc;
 use crate::web_contents::{self, Stats};
@@ -141,6 +142,8 @@ impl IpcRenderer {
     emitter_methods!(IpcRendererEvent);
 
     handler_methods!(IpcRendererInvokeEvent);
+
+    polling_methods!("messages of main, hooks, async handlers, for all frames.");
 
     /// The number under which main knows this renderer.
     pub fn id(&self) -> u32 {
@@ -378,7 +381,18 @@ pub(crate) fn wait<R: DeserializeOwned>(
     call: &Arc<Call>,
     until: Option<Instant>,
 ) -> Result<R> {
-    let (waited, answer) = if call.is_done() { (Waited::Done, None) } else { link.wait_for(id, call, until) };
+    let waited = if call.is_done() { (Waited::Done, None) } else { link.wait_for(id, call, until) };
+    answer(link, kind, id, call, waited)
+}
+
+/// What a wait for a call has come to.
+pub(crate) fn answer<R: DeserializeOwned>(
+    link: &Arc<Link>,
+    kind: Kind,
+    id: u64,
+    call: &Arc<Call>,
+    (waited, answer): (Waited, Option<Outcome>),
+) -> Result<R> {
     match waited {
         Waited::Done => {}
         Waited::TimedOut => {
@@ -545,12 +559,12 @@ impl IpcRendererBuilder {
         let connecting = |_: &Config| {
             let (link, socket) = main.attach_renderer()?;
             made = Some(link);
-            Ok(Connecting { socket, served_by: main.dispatcher_thread() })
+            Ok(Connecting { socket, served_by: Some(main.server().clone()) })
         };
         let renderer = self.start(connecting, deadline)?;
         if let Some(link) = made {
             // Main's end must not wait for this one on the thread that serves it.
-            link.set_served_by(renderer.engine.dispatcher_thread());
+            link.set_served_by(Some(renderer.engine.server().clone()));
             // The renderer's half is open; wait until watch has opened main's, so that `web_contents` shows it connected.
             link.wait_until_open(deadline);
         }

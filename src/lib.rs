@@ -97,6 +97,8 @@ mod ipc_renderer;
 #[cfg(not(loom))]
 mod link;
 #[cfg(not(loom))]
+mod polling;
+#[cfg(not(loom))]
 mod registry;
 #[cfg(not(loom))]
 mod sys;
@@ -110,7 +112,7 @@ pub use wake::Wait;
 #[cfg(not(loom))]
 pub use {
     channel::{ArgOf, ArgsOf, Callee, Channel, Handles, Listens, Sends},
-    config::Backing,
+    config::{Backing, Budget, Dispatch, Polled, ThreadRole},
     driver::{Credentials, ErrorReport, ListenerId, ScopedListener},
     error::{Error, ErrorKind, HandlerError, HandlerResultExt, Result},
     event::{GuestEvent, IpcMainEvent, IpcMainInvokeEvent, IpcRendererEvent, IpcRendererInvokeEvent},

@@ -13,10 +13,10 @@
 
 use crate::failpoint;
 use crate::layout::{Layout, direction};
-use crate::region::{OutOfRegion, Region};
+use crate::region::{OutOfRegion, Region, Words};
 use crate::ring::{self, Kind, Reader, WriteError, Writer};
 use crate::role::{Held, Role};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::wake::{self, Bell, Next, Own, Peer, Sleep, Spin, Wish};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
@@ -341,6 +341,10 @@ pub(crate) struct Pipe {
     routed: AtomicUsize,
     queue_limit: usize,
     rx: CachePadded<Role<Rx>>,
+    /// What is read from, to be looked at without the role.
+    incoming: Words,
+    /// Where its last holder stopped.
+    read_to: CachePadded<AtomicU64>,
     own: Own,
     peer: Peer,
     gone: AtomicBool,
@@ -392,6 +396,8 @@ impl Pipe {
                 max_message: parts.max_message,
                 answered: 0,
             })),
+            incoming: region.words(in_ring.offset, in_ring.words)?,
+            read_to: CachePadded::new(AtomicU64::new(0)),
             own: Own {
                 sleeper: region.word32(into + direction::SLEEPER)?,
                 dispatcher: region.word32(into + direction::DISPATCHER)?,
@@ -638,6 +644,27 @@ impl Pipe {
 
     // ---- the role -----------------------------------------------------------------------------------------------
 
+    /// Whether something lies in the ring that nobody has read, as far as can be seen without the role: while somebody
+    /// holds it, or has only just left, it may be wrong.
+    #[inline]
+    pub(crate) fn has_arrived(&self) -> bool {
+        self.incoming.at(self.read_to.load(Ordering::Relaxed)).load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether our dispatcher's announcement stands: then whoever writes rings it.
+    #[inline]
+    pub(crate) fn is_announced(&self) -> bool {
+        self.own.announced() == self.announcement()
+    }
+
+    /// Gives the role back. Whether it has to be passed on.
+    #[must_use = "a wanted role has to be passed on"]
+    #[inline]
+    fn release_role(&self, rx: Held<'_, Rx>) -> bool {
+        self.read_to.store(rx.position(), Ordering::Relaxed);
+        rx.release()
+    }
+
     /// Takes the role if it is free.
     #[inline]
     pub(crate) fn try_lead(&self) -> Option<Held<'_, Rx>> {
@@ -804,7 +831,7 @@ impl Pipe {
         }
         // What waits for room is now the dispatcher's: it must be rung for it. A violation is found again by whoever drains.
         let _moved = self.drain_queue_and(Wish::Ring);
-        let wanted_since = rx.release();
+        let wanted_since = self.release_role(rx);
         let is_handed_on = wanted || wanted_since;
         if is_handed_on {
             // A dispatcher that wanted the role before the look needs it for nothing else.
@@ -819,7 +846,7 @@ impl Pipe {
     /// Gives the role back without an announcement: for a dispatcher that stays awake.
     #[inline]
     pub(crate) fn step_aside(&self, rx: Held<'_, Rx>) {
-        if rx.release() {
+        if self.release_role(rx) {
             self.pass_on(true);
         }
     }

@@ -41,7 +41,7 @@ const ASLEEP: u32 = 2;
 pub(crate) struct Bell {
     word: AtomicU32,
     #[cfg(not(loom))]
-    event: Option<crate::sys::EventFd>,
+    event: std::sync::OnceLock<crate::sys::EventFd>,
 }
 
 impl Bell {
@@ -50,14 +50,22 @@ impl Bell {
         Arc::new(Self {
             word: AtomicU32::new(EMPTY),
             #[cfg(not(loom))]
-            event: None,
+            event: std::sync::OnceLock::new(),
         })
     }
 
-    /// A bell for a thread that sleeps in epoll, which must watch `event`.
+    /// From here on the owner sleeps in epoll, which watches the event; it is not asleep now. The first event stays.
     #[cfg(not(loom))]
-    pub(crate) fn with_event(event: crate::sys::EventFd) -> Arc<Self> {
-        Arc::new(Self { word: AtomicU32::new(EMPTY), event: Some(event) })
+    pub(crate) fn set_event(&self, event: crate::sys::EventFd) {
+        let _ = self.event.set(event);
+    }
+
+    /// Makes what watches the event find it, whether anybody sleeps or not.
+    #[cfg(not(loom))]
+    pub(crate) fn ring_event(&self) {
+        if let Some(event) = self.event.get() {
+            event.ring();
+        }
     }
 
     /// Wakes the owner, or keeps its next sleep from starting. A system call only if the owner sleeps.
@@ -65,7 +73,7 @@ impl Bell {
         // AcqRel: what was handed over before is seen by the owner after `clear`.
         if self.word.swap(RUNG, Ordering::AcqRel) == ASLEEP {
             #[cfg(not(loom))]
-            match &self.event {
+            match self.event.get() {
                 Some(event) => event.ring(),
                 None => {
                     crate::sys::futex_wake(&self.word, crate::sys::Scope::Private, 1);
@@ -321,7 +329,8 @@ pub enum Wait {
     /// Spin as long as that paid lately, at most as long as a wake-up costs; then sleep.
     #[default]
     Adaptive,
-    /// Spin for ever: the lowest latency, one core at 100 %. A thread for which another one reads meanwhile does so as long
+    /// Spin for ever: the lowest latency, one core at 100 %. (A thread of a real-time class does so only where the builder's
+    /// `spin_on_real_time` says so.) A thread for which another one reads meanwhile does so as long
     /// as a wake-up costs, then sleeps: that other one may need its core.
     Spin,
     /// Sleep at once: the least CPU.
@@ -335,6 +344,8 @@ pub(crate) struct Spin {
     budget: AtomicU32,
     /// What a wake-up was measured to cost, in nanoseconds: spinning longer never pays.
     most: Arc<AtomicU32>,
+    /// Threads of a real-time class spin without end too.
+    on_real_time: bool,
 }
 
 /// What a wake-up costs on a virtual machine, until it was measured (peers.md; design §4: 20 µs there, 3–5 on metal).
@@ -343,7 +354,14 @@ pub(crate) const DEFAULT_WAKE_COST_NS: u32 = 20_000;
 impl Spin {
     /// `most` is shared, so that a later measurement reaches all.
     pub(crate) fn new(mode: Wait, most: Arc<AtomicU32>) -> Self {
-        Self { mode, budget: AtomicU32::new(most.load(Ordering::Relaxed)), most }
+        Self { mode, budget: AtomicU32::new(most.load(Ordering::Relaxed)), most, on_real_time: false }
+    }
+
+    /// Whether a thread of a real-time class spins without end too. What it waits for may need its core, and
+    /// `RLIMIT_RTTIME` kills a process whose real-time thread does not sleep.
+    #[cfg(not(loom))]
+    pub(crate) fn on_real_time(self, on_real_time: bool) -> Self {
+        Self { on_real_time, ..self }
     }
 
     /// Begins one wait. Without a budget there is no round of it: on one core whoever is waited for cannot run meanwhile.
@@ -408,6 +426,10 @@ impl Spinning<'_> {
         }
         self.clocks = self.rounds / ROUNDS_PER_CLOCK;
         if self.is_endless {
+            #[cfg(not(loom))]
+            if self.clocks == 1 && !self.spin.on_real_time && crate::sys::is_real_time() {
+                self.is_endless = false;
+            }
             return Next::LookAround;
         }
         let budget = u64::from(self.spin.budget.load(Ordering::Relaxed));

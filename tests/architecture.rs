@@ -45,6 +45,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     // public handles
+    ("polling", &[]),
     ("emitter", &["driver", "error", "registry", "sync", "wire"]),
     ("event", &["dispatch", "driver", "error", "sync", "web_contents", "wire"]),
     ("invoke", &["driver", "error", "ipc_renderer", "sync", "wire"]),
@@ -59,6 +60,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "event",
             "ipc_renderer",
             "link",
+            "polling",
             "registry",
             "sync",
             "web_contents",
@@ -78,6 +80,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ipc_main",
             "link",
             "pipe",
+            "polling",
             "registry",
             "sync",
             "web_contents",

@@ -13,7 +13,7 @@ use crate::link::{
 };
 use crate::region::Region;
 use crate::registry::Where;
-use crate::sync::{Arc, Mutex, Ordering};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::sys;
 use shared_memory::{ShmemConf, ShmemError};
 use std::io;
@@ -21,7 +21,6 @@ use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// The variable in which a spawned renderer finds the number of its descriptor.
@@ -379,6 +378,11 @@ impl Listening {
         }
     }
 
+    /// Whether the program decides who may connect.
+    pub(super) fn has_policy(&self) -> bool {
+        self.accept.is_some()
+    }
+
     /// One connection was accepted: looks who it is, and greets.
     pub(super) fn welcome(&self, engine: &Arc<Engine>, socket: OwnedFd) -> Result<()> {
         let found = sys::peer_credentials(&socket).map_err(|error| Error::system("cannot see who connects", error))?;
@@ -409,8 +413,8 @@ impl Drop for Listening {
 /// A socket on which main says Welcome.
 pub(crate) struct Connecting {
     pub(crate) socket: OwnedFd,
-    /// For an attached renderer: main's dispatcher.
-    pub(crate) served_by: Option<ThreadId>,
+    /// For an attached renderer: the thread that serves main.
+    pub(crate) served_by: Option<Arc<AtomicU64>>,
 }
 
 /// The descriptor that `spawn` left to this process.

@@ -2,15 +2,18 @@
 
 use super::call::{self, Outcome, Reply};
 use super::receiver::{self, Receiver, Recent};
-use super::{Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, wake, wake_all};
+use super::{
+    Command, Delivery, Engine, IPC_MESSAGE, Link, Request, contain, panic_text, record, tasks, wake, wake_all,
+};
+use crate::config::Budget;
 use crate::dispatch::{Action, MAIN_FRAME, action};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::link::EXIT_GRACE;
 use crate::pipe::{BUDGET_RETRY, Lead, Pipe, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
 use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
-use crate::wake::{LOOKS, Next};
+use crate::wake::{Bell, LOOKS, Next};
 use crate::wire::{self, Envelope};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -20,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// The token of the private doorbell; links have their ids, which are not 0.
 pub(super) const OWN_BELL: u64 = 0;
+/// The tokens of what a descriptor for the program's own loop needs besides.
+pub(super) const RELAY: u64 = 1 << 32;
+pub(super) const TIMER: u64 = 2 << 32;
 
 /// Messages of one link in one turn.
 const BUDGET_MESSAGES: usize = 64;
@@ -72,10 +78,24 @@ impl Entry {
     fn has_read(&self) -> bool {
         !self.ahead.is_empty() || self.link.has_inbox()
     }
+
+    /// Whether a turn would find something to dispatch, as far as can be seen without the role.
+    fn waits(&self) -> bool {
+        if self.draining {
+            return true;
+        }
+        if self.link.is_lost() || self.retry {
+            return false; // nothing is delivered, or not yet
+        }
+        if self.paused {
+            return self.link.queue_is_low();
+        }
+        self.has_read() || self.link.pipe().is_some_and(Pipe::has_arrived)
+    }
 }
 
-struct Dispatcher<'a> {
-    engine: &'a Arc<Engine>,
+pub(super) struct Dispatcher {
+    engine: Arc<Engine>,
     links: FxHashMap<u32, Entry>,
     /// Ids of the links that are looked at every turn.
     active: Vec<u32>,
@@ -92,30 +112,58 @@ struct Dispatcher<'a> {
     in_turn: bool,
     /// Something was read, perhaps only a part of a message.
     moved: bool,
+    /// What a `poll` may still do.
+    limit: Option<Limit>,
+    /// When whoever waits for the process's budget is looked at again, in manual dispatch.
+    retry_at: Option<Instant>,
+}
+
+/// What is left of a `poll`'s budget.
+struct Limit {
+    messages: usize,
+    until: Option<Instant>,
+    ran: usize,
 }
 
 /// Runs until the engine stops.
 pub(super) fn run(engine: &Arc<Engine>) {
-    let mut dispatcher = Dispatcher {
-        engine,
-        links: FxHashMap::default(),
-        active: Vec::new(),
-        buffers: Vec::new(),
-        events: Vec::new(),
-        wakers: Vec::new(),
-        looked: Instant::now(),
-        spare: None,
-        recent: Recent::default(),
-        in_turn: false,
-        moved: false,
-    };
+    let mut dispatcher = Dispatcher::new(engine.clone());
     dispatcher.run();
     dispatcher.end();
 }
 
-impl Dispatcher<'_> {
+/// An epoll in which a dispatcher sleeps, and from here on its bell rings.
+pub(super) fn poller_with(bell: &Bell) -> Result<sys::Poller> {
+    let system = |what: &'static str| move |error| Error::system(what, error);
+    let poller = sys::Poller::new().map_err(system("cannot make an epoll"))?;
+    let event = sys::EventFd::new().map_err(system("cannot make an eventfd"))?;
+    poller.add(&event, OWN_BELL, sys::Interest::READ_EDGE).map_err(system("cannot watch an eventfd"))?;
+    bell.set_event(event);
+    Ok(poller)
+}
+
+impl Dispatcher {
+    pub(super) fn new(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            links: FxHashMap::default(),
+            active: Vec::new(),
+            buffers: Vec::new(),
+            events: Vec::new(),
+            wakers: Vec::new(),
+            looked: Instant::now(),
+            spare: None,
+            recent: Recent::default(),
+            in_turn: false,
+            moved: false,
+            limit: None,
+            retry_at: None,
+        }
+    }
+
     fn run(&mut self) {
-        let mut spinning = self.engine.dispatcher_spin.begin();
+        let engine = self.engine.clone();
+        let mut spinning = engine.dispatcher_spin.begin();
         loop {
             if self.engine.bell.clear() {
                 self.find_touched();
@@ -124,13 +172,13 @@ impl Dispatcher<'_> {
                 return;
             }
             let mut busy = self.run_commands();
-            busy |= self.engine.run_tasks();
+            busy |= self.run_tasks();
             busy |= self.run_deadlines();
             busy |= self.turn_links();
             busy |= std::mem::take(&mut self.moved);
             if busy {
                 spinning.succeeded();
-                spinning = self.engine.dispatcher_spin.begin();
+                spinning = engine.dispatcher_spin.begin();
                 self.look_at_quiet();
                 continue;
             }
@@ -139,13 +187,13 @@ impl Dispatcher<'_> {
                     Spun::Nothing => spinning.looked(HOLD_ROUNDS),
                     Spun::Read => {
                         spinning.succeeded();
-                        spinning = self.engine.dispatcher_spin.begin();
+                        spinning = engine.dispatcher_spin.begin();
                         self.look_at_quiet();
                     }
-                    Spun::NotOurs => self.sleep(),
+                    Spun::NotOurs => self.sleep(None),
                 },
                 Next::LookAround => self.look_at_quiet(),
-                Next::Sleep => self.sleep(),
+                Next::Sleep => self.sleep(None),
             }
         }
     }
@@ -176,12 +224,197 @@ impl Dispatcher<'_> {
         touched.into_iter().for_each(|id| self.activate(id));
     }
 
+    // ---- polled -------------------------------------------------------------------------------------------------
+
+    /// Whether there is something that a poll would run.
+    pub(super) fn has_work(&self) -> bool {
+        let engine = &*self.engine;
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        engine.bell.is_rung()
+            || engine.has_commands.load(Ordering::Acquire)
+            || engine.has_ready_tasks()
+            || self.links.values().any(Entry::waits)
+            || (engine.has_deadlines.load(Ordering::Acquire) && is_due(engine.deadlines.lock().next()))
+            || (self.retry_at.is_some() && is_due(self.retry_at))
+    }
+
+    /// Whether something waits to be sent, which nobody else may drain.
+    pub(super) fn has_queues(&self) -> bool {
+        self.links.values().any(|entry| entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0))
+    }
+
+    /// When there is something to do at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.engine.deadlines.lock().next().into_iter().chain(self.retry_at).min()
+    }
+
+    /// Runs what is there, within the budget. How many callbacks ran, and whether more waits.
+    pub(super) fn run_budget(&mut self, budget: Budget, armed: Option<&sys::Timer>) -> (usize, bool) {
+        let until = Instant::now().checked_add(budget.time);
+        self.limit = Some(Limit { messages: budget.messages, until, ran: 0 });
+        self.retry();
+        // The next poll begins with another link, or a small budget would serve the first one alone.
+        if self.active.len() > 1 {
+            self.active.rotate_left(1);
+        }
+        let more = loop {
+            self.engine.bell.clear();
+            if self.engine.is_stopping() {
+                break false;
+            }
+            let mut busy = self.run_commands();
+            busy |= self.run_tasks();
+            busy |= self.run_deadlines();
+            self.find_waiting();
+            busy |= self.turn_links();
+            busy |= std::mem::take(&mut self.moved);
+            if self.is_spent() {
+                break self.has_work();
+            }
+            if !busy && armed.is_none_or(|timer| self.arm(timer)) {
+                break false;
+            }
+        };
+        if self.links.values().any(|entry| entry.retry) {
+            // Nobody rings when the budget has room again.
+            self.retry_at.get_or_insert_with(|| Instant::now() + BUDGET_RETRY);
+        }
+        (self.limit.take().map_or(0, |limit| limit.ran), more)
+    }
+
+    /// Whoever waits for the process's budget is looked at again.
+    fn retry(&mut self) {
+        if self.retry_at.take().is_some() {
+            self.links.values_mut().for_each(|entry| entry.retry = false);
+        }
+    }
+
+    /// Those that have something, or something to send, take part in the turns; the others do not.
+    fn find_waiting(&mut self) {
+        let takes_part = |entry: &Entry| entry.waits() || entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
+        let mut active = std::mem::take(&mut self.active);
+        active.retain(|id| {
+            self.links.get_mut(id).is_some_and(|entry| {
+                entry.active = takes_part(entry);
+                entry.active
+            })
+        });
+        for (id, entry) in &mut self.links {
+            if !entry.active && takes_part(entry) {
+                entry.active = true;
+                active.push(*id);
+            }
+        }
+        self.active = active;
+    }
+
+    fn is_spent(&self) -> bool {
+        let is_over = |limit: &Limit| limit.messages == 0 || limit.until.is_some_and(|at| Instant::now() >= at);
+        self.limit.as_ref().is_some_and(is_over)
+    }
+
+    /// A callback has run.
+    #[inline]
+    fn count(&mut self) {
+        if let Some(limit) = &mut self.limit {
+            limit.messages = limit.messages.saturating_sub(1);
+            limit.ran += 1;
+        }
+    }
+
+    fn run_tasks(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..tasks::BATCH {
+            if self.is_spent() || !self.engine.run_task() {
+                break;
+            }
+            any = true;
+            self.count();
+        }
+        any
+    }
+
+    /// Makes the descriptor tell of whatever comes next: nothing is left. False: something has come in between.
+    pub(super) fn arm(&mut self, timer: &sys::Timer) -> bool {
+        loop {
+            self.take_rings(Some(Duration::ZERO));
+            if self.events.len() < sys::Poller::BATCH {
+                break;
+            }
+        }
+        for entry in self.links.values() {
+            let link = &entry.link;
+            let Some(pipe) = link.pipe() else { continue };
+            // Whoever writes has rung us, or finds the announcement, as long as that stands.
+            let is_heard = pipe.is_announced() && pipe.queued() == 0;
+            let may_read = !entry.paused && !entry.draining && !entry.retry;
+            let may_sleep = if is_heard { Ok(true) } else { pipe.dispatcher_may_sleep(may_read) };
+            match may_sleep {
+                Ok(true) if !entry.waits() => {}
+                Ok(_) => return false,
+                Err(violation) => {
+                    link.violation(violation);
+                    return false;
+                }
+            }
+        }
+        if !self.engine.bell.prepare() {
+            return false;
+        }
+        let mut next = self.next_deadline();
+        if self.links.values().any(|entry| entry.retry) {
+            let soon = Instant::now() + BUDGET_RETRY;
+            next = Some(next.map_or(soon, |next| next.min(soon)));
+        }
+        if let Err(error) = timer.set(next) {
+            self.engine.report(None, None, Error::system("cannot set the timer of as_fd", error));
+        }
+        true
+    }
+
+    /// Waits until there is something to poll; false: the time is over.
+    pub(super) fn wait(&mut self, until: Option<Instant>) -> bool {
+        let engine = self.engine.clone();
+        let mut spinning = engine.dispatcher_spin.begin();
+        loop {
+            if self.has_work() || engine.is_stopping() {
+                return true;
+            }
+            if until.is_some_and(|at| Instant::now() >= at) {
+                return false;
+            }
+            match spinning.round() {
+                Next::Again | Next::LookAround => {}
+                Next::Sleep => {
+                    // All of them, so that each is announced.
+                    let ids: Vec<_> = self.links.keys().copied().collect();
+                    ids.into_iter().for_each(|id| self.activate(id));
+                    let until = until.into_iter().chain(self.retry_at).min();
+                    self.sleep(until);
+                }
+            }
+        }
+    }
+
+    /// Runs what comes next by this link, a task, or what has waited for too long: for a callback that waits.
+    pub(super) fn run_next(&mut self, link: &Arc<Link>) -> bool {
+        if let Some((message, _)) = link.next_in_inbox() {
+            self.dispatch(link, &message);
+            self.keep(message);
+            return true;
+        }
+        self.engine.run_task() || self.run_deadlines()
+    }
+
     // ---- commands -----------------------------------------------------------------------------------------------
 
     fn run_commands(&mut self) -> bool {
         let mut any = false;
-        while let Some(command) = self.engine.next_command() {
+        while !self.is_spent()
+            && let Some(command) = self.engine.next_command()
+        {
             any = true;
+            self.count();
             match command {
                 Command::Opened(link) => self.opened(link),
                 Command::Drain(link) => {
@@ -195,7 +428,7 @@ impl Dispatcher<'_> {
                 }
                 Command::Gone(link) => self.gone(&link),
                 Command::Run(run) => {
-                    contain("a hook", || run(self.engine), self.engine);
+                    contain("a hook", || run(&self.engine), &self.engine);
                 }
             }
         }
@@ -204,7 +437,7 @@ impl Dispatcher<'_> {
 
     fn opened(&mut self, link: Arc<Link>) {
         let id = link.id;
-        if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.get())
+        if let (Some(poller), Some(doorbell)) = (self.engine.poller.get(), link.doorbell.get())
             && let Err(error) = poller.add(&*doorbell, id.into(), sys::Interest::READ_EDGE)
         {
             let error = Error::system("cannot watch the renderer's doorbell", error);
@@ -233,7 +466,7 @@ impl Dispatcher<'_> {
         self.spare = None; // it may hold the link
         self.engine.forget_reports_of(link.id);
         self.active.retain(|id| *id != link.id);
-        if let (Some(poller), Some(doorbell)) = (&self.engine.poller, link.doorbell.take()) {
+        if let (Some(poller), Some(doorbell)) = (self.engine.poller.get(), link.doorbell.take()) {
             let _ = poller.remove(&*doorbell); // it was never added if the link never opened
         }
         self.fail_calls(link);
@@ -250,7 +483,7 @@ impl Dispatcher<'_> {
         let mut wakers = link.fail_calls();
         let running: Vec<_> = link.requests.lock().cancel_all().iter().filter_map(std::sync::Weak::upgrade).collect();
         wakers.extend(running.iter().filter_map(|request| request.cancel()));
-        wake(wakers, self.engine);
+        wake(wakers, &self.engine);
     }
 
     fn run_deadlines(&mut self) -> bool {
@@ -287,7 +520,7 @@ impl Dispatcher<'_> {
     }
 
     fn expire(&mut self, link: &Arc<Link>, call: u64) {
-        wake(link.expire(call), self.engine);
+        wake(link.expire(call), &self.engine);
     }
 
     // ---- waiting ------------------------------------------------------------------------------------------------
@@ -338,7 +571,7 @@ impl Dispatcher<'_> {
     fn look_at_quiet(&mut self) {
         // A single one that is quiet is looked at by nobody else: a dispatcher that spins for ever never sleeps in epoll.
         let is_alone = self.links.len() <= 1 && self.links.len() == self.active.len();
-        if is_alone || self.engine.poller.is_none() {
+        if is_alone || self.engine.poller.get().is_none() {
             return;
         }
         let now = Instant::now();
@@ -361,13 +594,13 @@ impl Dispatcher<'_> {
         });
         self.active = active;
         if self.links.len() > self.active.len() {
-            self.poll(Some(Duration::ZERO));
+            self.take_rings(Some(Duration::ZERO));
         }
     }
 
     /// Takes what has been rung, after waiting for it. Main only.
-    fn poll(&mut self, timeout: Option<Duration>) {
-        let Some(poller) = &self.engine.poller else { return };
+    fn take_rings(&mut self, timeout: Option<Duration>) {
+        let Some(poller) = self.engine.poller.get() else { return };
         let mut events = std::mem::take(&mut self.events);
         if let Err(error) = poller.wait(&mut events, timeout) {
             // Cannot happen with a descriptor of our own; not to be spun on if it does.
@@ -375,7 +608,8 @@ impl Dispatcher<'_> {
             std::thread::yield_now();
         }
         for event in &events {
-            if event.token != OWN_BELL {
+            // What lies in a renderer's link is looked at without a ring.
+            if ![OWN_BELL, RELAY, TIMER].contains(&event.token) {
                 self.rung(event.token as u32);
             }
         }
@@ -401,8 +635,8 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn sleep(&mut self) {
-        let engine = self.engine;
+    fn sleep(&mut self, latest: Option<Instant>) {
+        let engine = self.engine.clone();
         // A renderer has one link; it sleeps in that link's word, read before the last look.
         let link = match engine.is_main() {
             true => None,
@@ -427,7 +661,7 @@ impl Dispatcher<'_> {
         if !engine.bell.prepare() {
             return;
         }
-        let mut until = engine.deadlines.lock().next();
+        let mut until = engine.deadlines.lock().next().into_iter().chain(latest).min();
         let mut retries = false;
         for entry in self.links.values_mut() {
             retries |= std::mem::take(&mut entry.retry);
@@ -437,7 +671,7 @@ impl Dispatcher<'_> {
             until = Some(until.map_or(soon, |until| until.min(soon)));
         }
         failpoint::reached("dispatcher sleeps");
-        if engine.poller.is_some() {
+        if engine.poller.get().is_some() {
             // All of them are announced now.
             for id in self.active.drain(..) {
                 if let Some(entry) = self.links.get_mut(&id) {
@@ -447,7 +681,7 @@ impl Dispatcher<'_> {
             let draining = self.links.iter().filter(|(_, entry)| entry.active).map(|(id, _)| *id);
             self.active.extend(draining);
             let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
-            self.poll(timeout);
+            self.take_rings(timeout);
             engine.bell.awake();
             if retries {
                 // Whoever waits for the budget is looked at again.
@@ -483,7 +717,7 @@ impl Dispatcher<'_> {
         self.in_turn = true;
         let busy = self.take_turn(id);
         self.in_turn = false;
-        self.recent.clear(self.engine);
+        self.recent.clear(&self.engine);
         busy
     }
 
@@ -508,7 +742,12 @@ impl Dispatcher<'_> {
         let since = others.then(Instant::now);
         let mut messages = 0;
         let mut bytes = 0;
-        while !paused && messages < BUDGET_MESSAGES && bytes < BUDGET_BYTES && !self.engine.is_stopping() {
+        while !paused
+            && messages < BUDGET_MESSAGES
+            && bytes < BUDGET_BYTES
+            && !self.engine.is_stopping()
+            && !self.is_spent()
+        {
             if link.is_lost() && !draining {
                 break; // cut, perhaps by what it has just said
             }
@@ -602,7 +841,10 @@ impl Dispatcher<'_> {
     fn read_led(&mut self, link: &Arc<Link>, pipe: &Pipe, mut rx: Lead<'_>, only_read: bool) -> bool {
         let mut buffer = self.buffers.pop().unwrap_or_default();
         // A link that has only just opened may have none yet: what it sends then waits in the inbox.
-        let mut ahead = self.links.get_mut(&link.id).map(|entry| std::mem::take(&mut entry.ahead));
+        // In manual dispatch a callback may wait and run what was read: the inbox is where it finds it.
+        let reads_ahead = self.engine.manual.is_none();
+        let entry = self.links.get_mut(&link.id).filter(|_| reads_ahead);
+        let mut ahead = entry.map(|entry| std::mem::take(&mut entry.ahead));
         let mut ahead_bytes: usize = ahead.iter().flatten().map(Vec::len).sum();
         let mut read = 0;
         let mut direct = false;
@@ -658,12 +900,14 @@ impl Dispatcher<'_> {
         pipe.step_aside(rx);
         self.moved |= moved;
         if let Some(entry) = self.links.get_mut(&link.id) {
-            entry.ahead = ahead.unwrap_or_default();
+            if let Some(ahead) = ahead {
+                entry.ahead = ahead;
+            }
             if moved {
                 entry.rings = 0;
             }
         }
-        wake_all(&mut self.wakers, self.engine);
+        wake_all(&mut self.wakers, &self.engine);
         if let Some(violation) = violation {
             link.violation(violation);
         }
@@ -690,6 +934,7 @@ impl Dispatcher<'_> {
 
     fn dispatch(&mut self, link: &Arc<Link>, message: &[u8]) {
         failpoint::reached("message read");
+        self.count();
         let (envelope, payload) = match wire::split(message, &self.engine.wire_limits, self.engine.end()) {
             Ok(parts) => parts,
             Err(violation) => return link.violation(violation),
@@ -702,7 +947,7 @@ impl Dispatcher<'_> {
             return link.violation(violation);
         }
         if action != Action::Emit {
-            self.recent.clear(self.engine);
+            self.recent.clear(&self.engine);
         }
         match action {
             Action::Emit => self.emit(link, &envelope, payload, None),
@@ -720,11 +965,11 @@ impl Dispatcher<'_> {
             }
             Action::Complete { call } => {
                 let reply = Reply::take(&mut message.to_vec(), payload.len(), envelope.kind);
-                wake(link.complete(call, Outcome::Reply(reply)), self.engine);
+                wake(link.complete(call, Outcome::Reply(reply)), &self.engine);
             }
             Action::Cancel { call } => {
                 let request = link.requests.lock().cancel(call).and_then(|request| request.upgrade());
-                wake(request.as_ref().and_then(|request| request.cancel()), self.engine);
+                wake(request.as_ref().and_then(|request| request.cancel()), &self.engine);
             }
             Action::Close => link.feed(|machine, now| machine.peer_close(now)),
             Action::Forward { renderer, frame } => {
@@ -775,7 +1020,7 @@ impl Dispatcher<'_> {
                 None if self.in_turn => self.recent.emit(all, &delivery),
                 None => receiver::emit(&[Some((all, channel))], &delivery),
                 Some(scoped) => {
-                    self.recent.clear(self.engine);
+                    self.recent.clear(&self.engine);
                     receiver::emit(&scoped.targets(all, channel, request.is_some()), &delivery)
                 }
             }
@@ -841,14 +1086,14 @@ impl Dispatcher<'_> {
                 request.panicked(channel, &panic_text(payload));
             }
         }
-        contain("the drop of a handler", || drop(handler), self.engine);
+        contain("the drop of a handler", || drop(handler), &self.engine);
     }
 
     // ---- the end ------------------------------------------------------------------------------------------------
 
     /// Closes what is open and drops what is registered, with nothing held.
-    fn end(&mut self) {
-        let engine = self.engine;
+    pub(super) fn end(&mut self) {
+        let engine = self.engine.clone();
         engine.watch.stop_listening();
         let end = |link: &Arc<Link>| {
             link.close();
@@ -869,20 +1114,24 @@ impl Dispatcher<'_> {
                     links.push(link);
                 }
                 // What somebody wanted to run here: too late, but its captures are dropped with nothing held.
-                Command::Run(run) => drop(contain("the drop of a hook", || drop(run), engine)),
+                Command::Run(run) => drop(contain("the drop of a hook", || drop(run), &engine)),
             }
         }
         for link in links {
             link.end_receivers();
             self.fail_calls(&link);
         }
-        engine.run_tasks();
+        for _ in 0..tasks::BATCH {
+            if !engine.run_task() {
+                break;
+            }
+        }
         engine.drop_tasks();
-        engine.receiver.end(engine);
+        engine.receiver.end(&engine);
         let hooks = std::mem::take(&mut *engine.hooks.lock());
-        contain("the drop of a hook", || drop(hooks), engine);
+        contain("the drop of a hook", || drop(hooks), &engine);
         let policies = std::mem::take(&mut *engine.policies.lock());
-        contain("the drop of a policy", || drop(policies), engine);
+        contain("the drop of a policy", || drop(policies), &engine);
         engine.links.lock().clear();
         self.links.clear();
     }

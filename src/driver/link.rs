@@ -18,7 +18,6 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::{OnceLock, Weak};
 use std::task::Waker;
-use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// How messages are sent that are nothing special.
@@ -164,8 +163,8 @@ pub(crate) struct Link {
     /// No call is answered any more.
     lost: AtomicBool,
     gone: OnceLock<GoneReason>,
-    /// For an attached renderer, at either end: the dispatcher of the other one, which serves our calls.
-    served_by: OnceLock<ThreadId>,
+    /// For an attached renderer, at either end: the thread that serves the other one, and so our calls.
+    served_by: OnceLock<Arc<AtomicU64>>,
     pub(crate) counters: Counters,
     /// Our end of the doorbell that the peer rings, in main.
     pub(crate) doorbell: Closable<sys::EventFd>,
@@ -226,9 +225,9 @@ impl Link {
     }
 
     /// The renderer is in this process, and `dispatcher` is the thread that serves what this end asks for.
-    pub(crate) fn set_served_by(&self, dispatcher: Option<ThreadId>) {
-        if let Some(dispatcher) = dispatcher {
-            let _ = self.served_by.set(dispatcher);
+    pub(crate) fn set_served_by(&self, server: Option<Arc<AtomicU64>>) {
+        if let Some(server) = server {
+            let _ = self.served_by.set(server);
         }
     }
 
@@ -766,12 +765,18 @@ impl Link {
         }
     }
 
+    /// Whether this thread serves the other end of an attached renderer's link.
+    #[inline]
+    pub(super) fn is_served_by(&self, thread: u64) -> bool {
+        self.served_by.get().is_some_and(|server| server.load(Ordering::Relaxed) == thread)
+    }
+
     /// Refuses a wait on the thread that would have to serve what is waited for.
     pub(crate) fn check_blocking(&self, what: &str) -> Result<()> {
         self.engine.check_fork()?; // the copy has no mapping to wait on
         let this = this_thread();
         let on_mains_dispatcher = self.engine.is_main() && self.engine.is_dispatcher(this);
-        if !on_mains_dispatcher && self.served_by.get() != Some(&this) {
+        if !on_mains_dispatcher && !self.is_served_by(this) {
             return Ok(());
         }
         let whose = if on_mains_dispatcher == self.engine.is_main() { "main's" } else { "the attached renderer's" };
@@ -1051,7 +1056,8 @@ impl Link {
 
     /// Waits until `is_done`; reads the ring for everybody meanwhile.
     fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
-        let mut waiter = LinkWaiter { link: self, waits_for: WaitsFor::Condition(is_done), wakers: Vec::new() };
+        let mut waiter =
+            LinkWaiter { link: self, waits_for: WaitsFor::Condition(is_done), wakers: Vec::new(), or_run: false };
         self.wait_with(&mut waiter, until)
     }
 
@@ -1085,8 +1091,28 @@ impl Link {
         call: &Arc<Call>,
         until: Option<Instant>,
     ) -> (Waited, Option<Outcome>) {
+        self.wait_for_answer(id, call, until, false)
+    }
+
+    /// The same; it also ends when there is something to run for whoever waits on the thread that runs the callbacks.
+    pub(crate) fn wait_for_or_run(
+        self: &Arc<Self>,
+        id: u64,
+        call: &Arc<Call>,
+        until: Option<Instant>,
+    ) -> (Waited, Option<Outcome>) {
+        self.wait_for_answer(id, call, until, true)
+    }
+
+    fn wait_for_answer(
+        self: &Arc<Self>,
+        id: u64,
+        call: &Arc<Call>,
+        until: Option<Instant>,
+        or_run: bool,
+    ) -> (Waited, Option<Outcome>) {
         let waits_for = WaitsFor::Answer { id, call, answer: None };
-        let mut waiter = LinkWaiter { link: self, waits_for, wakers: Vec::new() };
+        let mut waiter = LinkWaiter { link: self, waits_for, wakers: Vec::new(), or_run };
         let waited = self.wait_with(&mut waiter, until);
         let answer = match waiter.waits_for {
             WaitsFor::Answer { answer, .. } => answer.map(Outcome::Reply),
@@ -1107,6 +1133,8 @@ struct LinkWaiter<'a> {
     link: &'a Arc<Link>,
     waits_for: WaitsFor<'a>,
     wakers: Vec<Waker>,
+    /// Ends as well when there is something to run.
+    or_run: bool,
 }
 
 enum WaitsFor<'a> {
@@ -1122,6 +1150,9 @@ enum WaitsFor<'a> {
 impl Waiter for LinkWaiter<'_> {
     fn is_done(&mut self) -> bool {
         self.link.resume_if_low();
+        if self.or_run && (self.link.has_inbox() || self.link.engine.has_ready_tasks()) {
+            return true;
+        }
         match &mut self.waits_for {
             WaitsFor::Condition(is_done) => is_done(),
             WaitsFor::Answer { call, answer, .. } => answer.is_some() || call.is_done(),
@@ -1132,6 +1163,9 @@ impl Waiter for LinkWaiter<'_> {
         // A leader reads the answer itself, but may sleep while another thread ends the call.
         if let WaitsFor::Answer { call, .. } = &self.waits_for {
             call.rung_by(bell);
+        }
+        if self.or_run {
+            super::manual::sleeps(&self.link.engine, bell);
         }
     }
 

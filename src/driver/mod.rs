@@ -11,6 +11,7 @@ mod connect;
 mod dispatcher;
 mod frames;
 mod link;
+mod manual;
 mod receiver;
 mod route;
 mod tasks;
@@ -27,13 +28,13 @@ pub use receiver::{ListenerId, ScopedListener};
 pub(crate) use route::{Hop, RoutePolicy};
 pub(crate) use tasks::{CatchPanic, in_task};
 
-use crate::config::Config;
+use crate::config::{Config, Dispatch, ThreadRole};
 use crate::dispatch::Deadlines;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::link::{Agreed, GoneReason, Side};
 use crate::pipe::{Budget, Parts, Pipe};
-use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::sys;
 use crate::wake::{self, Bell, Sleep, Spin};
 use crate::wire;
@@ -45,7 +46,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::task::Waker;
-use std::thread::{JoinHandle, ThreadId};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A message as a listener gets it.
@@ -77,11 +78,16 @@ pub(crate) type ErrorHook = Arc<dyn Fn(&ErrorReport) + Send + Sync>;
 /// Where async handlers run, if not on the dispatcher.
 pub(crate) type Executor = Arc<dyn Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) + Send + Sync>;
 
+/// Called at the beginning or the end of a thread of ours.
+pub(crate) type ThreadHook = Arc<dyn Fn(ThreadRole) + Send + Sync>;
+
 /// What a handle's user decides.
 #[derive(Clone, Default)]
 pub(crate) struct Policies {
     pub(crate) executor: Option<Executor>,
     pub(crate) route: Option<RoutePolicy>,
+    pub(crate) thread_start: Option<ThreadHook>,
+    pub(crate) thread_stop: Option<ThreadHook>,
 }
 
 /// What went wrong where nobody waits for an error: a listener whose arguments do not fit or that panicked, a message that
@@ -172,6 +178,7 @@ pub(crate) struct Engine {
     /// Of an `IpcMain`, or of a renderer's main frame.
     pub(crate) receiver: Arc<Receiver>,
     policies: Mutex<Policies>,
+    pub(crate) thread_hooks: ThreadHooks,
     links: Mutex<FxHashMap<u32, Arc<Link>>>,
     next_id: AtomicU32,
     pub(crate) budget: Arc<Budget>,
@@ -187,12 +194,17 @@ pub(crate) struct Engine {
     reports: AtomicU32,
     pub(crate) watch: watch::Watch,
     /// What the dispatcher of a main sleeps in.
-    poller: Option<sys::Poller>,
+    poller: OnceLock<sys::Poller>,
     sleep: Sleep,
     dispatcher_spin: Spin,
     pub(crate) caller_spin: Spin,
     wake_cost: Arc<AtomicU32>,
-    dispatcher: OnceLock<ThreadId>,
+    /// The thread that runs callbacks now; 0 if none does.
+    dispatcher: AtomicU64,
+    /// The thread that serves what this end is asked for, be it now or in its next `poll`; 0 if that is not known.
+    server: Arc<AtomicU64>,
+    /// With [`Dispatch::Manual`].
+    manual: Option<manual::Manual>,
     stopping: AtomicBool,
     threads: Mutex<Threads>,
     ended: Condvar,
@@ -227,18 +239,22 @@ pub(crate) fn wake_all(wakers: &mut Vec<Waker>, engine: &Engine) {
 }
 
 thread_local! {
-    static THREAD: Cell<Option<ThreadId>> = const { Cell::new(None) };
+    static THREAD: Cell<u64> = const { Cell::new(0) };
 }
 
-/// The id of the calling thread: `std::thread::current` counts a reference up and down for it, and every call asks.
+/// The number of the calling thread, never 0 and never used again: every call asks, and `std::thread::current` counts a
+/// reference up and down.
 #[inline]
-pub(crate) fn this_thread() -> ThreadId {
-    let known = THREAD.try_with(Cell::get).ok().flatten();
-    known.unwrap_or_else(|| {
-        let id = std::thread::current().id();
-        let _ = THREAD.try_with(|known| known.set(Some(id)));
-        id
-    })
+pub(crate) fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    match THREAD.try_with(Cell::get) {
+        Ok(known) if known != 0 => known,
+        _ => {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let _ = THREAD.try_with(|known| known.set(number));
+            number
+        }
+    }
 }
 
 /// What a panic said. The payload is foreign too: dropping it may panic again.
@@ -256,20 +272,14 @@ pub(crate) fn panic_text(payload: Box<dyn std::any::Any + Send>) -> String {
 
 impl Engine {
     /// An engine without threads; [`start`](Self::start) gives it those.
-    pub(crate) fn new(side: Side, config: Config, policies: Policies) -> Result<Arc<Self>> {
+    pub(crate) fn new(side: Side, config: Config, mut policies: Policies) -> Result<Arc<Self>> {
         config.check()?;
         let system = |what: &'static str| move |error| Error::system(what, error);
         let is_main = side == Side::Main;
-        let (poller, bell) = if is_main {
-            let poller = sys::Poller::new().map_err(system("cannot make an epoll"))?;
-            let event = sys::EventFd::new().map_err(system("cannot make an eventfd"))?;
-            poller
-                .add(&event, dispatcher::OWN_BELL, sys::Interest::READ_EDGE)
-                .map_err(system("cannot watch an eventfd"))?;
-            (Some(poller), Bell::with_event(event))
-        } else {
-            (None, Bell::new())
-        };
+        let (poller, bell) = (OnceLock::new(), Bell::new());
+        if is_main {
+            let _ = poller.set(dispatcher::poller_with(&bell)?);
+        }
         // One core: whoever is waited for cannot run while we spin.
         let most = if sys::allowed_cpus() > 1 { wake::DEFAULT_WAKE_COST_NS } else { 0 };
         let wake_cost = Arc::new(AtomicU32::new(most));
@@ -280,6 +290,7 @@ impl Engine {
             side,
             wire_limits: config.wire_limits(),
             receiver: Receiver::new(if is_main { "IpcMain" } else { "IpcRenderer" }),
+            thread_hooks: ThreadHooks { start: policies.thread_start.take(), stop: policies.thread_stop.take() },
             policies: Mutex::new(policies),
             links: Mutex::default(),
             next_id: AtomicU32::new(1),
@@ -295,10 +306,12 @@ impl Engine {
             watch: watch::Watch::new().map_err(system("cannot make the watch"))?,
             poller,
             sleep: Sleep::probe(),
-            dispatcher_spin: Spin::new(config.wait, wake_cost.clone()),
-            caller_spin: Spin::new(config.wait, wake_cost.clone()),
+            dispatcher_spin: Spin::new(config.wait, wake_cost.clone()).on_real_time(config.spin_on_real_time),
+            caller_spin: Spin::new(config.wait, wake_cost.clone()).on_real_time(config.spin_on_real_time),
             wake_cost,
-            dispatcher: OnceLock::new(),
+            dispatcher: AtomicU64::new(0),
+            server: Arc::new(AtomicU64::new(0)),
+            manual: (config.dispatch == Dispatch::Manual).then(manual::Manual::default),
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
             ended: Condvar::new(),
@@ -307,54 +320,54 @@ impl Engine {
         }))
     }
 
-    /// Starts the two threads.
+    /// Starts a thread, with its hooks around what it runs.
+    fn start_thread(&self, role: ThreadRole, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+        let name = thread_name(role);
+        let hooks = self.thread_hooks.clone();
+        sys::spawn_thread(name, move || hooks.around(role, run)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                let text = "no more are allowed: RLIMIT_NPROC, or pids.max of the control group";
+                Error::system(format!("cannot start thread {name}; {text}"), error)
+            }
+            _ => Error::system(format!("cannot start thread {name}"), error),
+        })
+    }
+
+    /// Starts the two threads; with [`Dispatch::Manual`] the one that watches alone.
     pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
         let measure = Arc::new(wake::Measure::new());
         // On one core nobody spins, so nothing is measured, by either of them: the second would wait for the first in vain.
-        let measures = self.wake_cost.load(Ordering::Relaxed) != 0;
+        let measures = self.manual.is_none() && self.wake_cost.load(Ordering::Relaxed) != 0;
         let mut threads = self.threads.lock();
-        let start = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            sys::spawn_thread(name, run).map_err(|error| match error.kind() {
-                std::io::ErrorKind::WouldBlock => {
-                    let text = "no more are allowed: RLIMIT_NPROC, or pids.max of the control group";
-                    Error::system(format!("cannot start thread {name}; {text}"), error)
-                }
-                _ => Error::system(format!("cannot start thread {name}"), error),
-            })
-        };
         let (engine, other) = (self.clone(), measure.clone());
-        let watch = start(
-            "ringmain-watch",
-            Box::new(move || {
-                let ending = Ending(&engine);
-                if measures {
-                    other.second();
-                }
-                engine.watch.run(&engine);
-                engine.forget_links();
-                drop(ending);
-            }),
-        )?;
+        let watch = self.start_thread(ThreadRole::Watch, move || {
+            let ending = Ending(&engine);
+            if measures {
+                other.second();
+            }
+            engine.watch.run(&engine);
+            engine.forget_links();
+            drop(ending);
+        })?;
         // Counted once it is there: whoever shuts down waits for those that were counted.
         threads.handles.push(watch);
         threads.running += 1;
+        if self.manual.is_some() {
+            return Ok(());
+        }
         let engine = self.clone();
-        let dispatcher = start(
-            "ringmain-disp",
-            Box::new(move || {
-                let ending = Ending(&engine);
-                let _ = engine.dispatcher.set(std::thread::current().id());
-                if measures && let Some(cost) = measure.first() {
-                    engine.wake_cost.store(cost, Ordering::Relaxed);
-                }
-                dispatcher::run(&engine);
-                drop(ending);
-            }),
-        );
+        let dispatcher = self.start_thread(ThreadRole::Dispatcher, move || {
+            let ending = Ending(&engine);
+            engine.dispatcher.store(this_thread(), Ordering::Relaxed);
+            engine.server.store(this_thread(), Ordering::Relaxed);
+            if measures && let Some(cost) = measure.first() {
+                engine.wake_cost.store(cost, Ordering::Relaxed);
+            }
+            dispatcher::run(&engine);
+            drop(ending);
+        });
         match dispatcher {
             Ok(handle) => {
-                // It says so itself too; here, because `attach` may ask before it has begun to run.
-                let _ = self.dispatcher.set(handle.thread().id());
                 threads.handles.push(handle);
                 threads.running += 1;
             }
@@ -393,12 +406,15 @@ impl Engine {
         if self.is_main() { wire::End::Renderer } else { wire::End::Main }
     }
 
-    pub(crate) fn is_dispatcher(&self, thread: ThreadId) -> bool {
-        self.dispatcher.get() == Some(&thread)
+    /// Whether this thread runs the callbacks: the dispatcher's, or one inside `poll`.
+    #[inline]
+    pub(crate) fn is_dispatcher(&self, thread: u64) -> bool {
+        self.dispatcher.load(Ordering::Relaxed) == thread
     }
 
-    pub(crate) fn dispatcher_thread(&self) -> Option<ThreadId> {
-        self.dispatcher.get().copied()
+    /// The number of the thread that serves what this end is asked for.
+    pub(crate) fn server(&self) -> &Arc<AtomicU64> {
+        &self.server
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -473,6 +489,9 @@ impl Engine {
     /// Rings the dispatcher; a system call only if it sleeps.
     pub(crate) fn ring(&self) {
         self.bell.ring();
+        if let Some(manual) = &self.manual {
+            manual.ring_waiting();
+        }
     }
 
     pub(crate) fn command(&self, command: Command) {
@@ -661,7 +680,7 @@ impl Engine {
 
     /// Ends both threads. On the dispatcher it returns at once and the loop ends after the callback; elsewhere it
     /// returns when no callback runs or will run. Idempotent, from any thread.
-    pub(crate) fn shutdown(&self) {
+    pub(crate) fn shutdown(self: &Arc<Self>) {
         if self.is_forked() {
             return;
         }
@@ -672,9 +691,15 @@ impl Engine {
         for link in self.all_links() {
             link.close();
         }
-        let this = this_thread();
+        if self.is_dispatcher(this_thread()) {
+            return;
+        }
+        if self.manual.is_some() {
+            self.end_manual();
+        }
+        let this = std::thread::current().id();
         let mut threads = self.threads.lock();
-        if self.is_dispatcher(this) || threads.handles.iter().any(|handle| handle.thread().id() == this) {
+        if threads.handles.iter().any(|handle| handle.thread().id() == this) {
             return;
         }
         while threads.running > 0 {
@@ -721,6 +746,40 @@ impl Drop for Ending<'_> {
             }
         }
         engine.thread_ended();
+    }
+}
+
+/// The hooks of the threads of one handle.
+#[derive(Clone, Default)]
+pub(crate) struct ThreadHooks {
+    start: Option<ThreadHook>,
+    stop: Option<ThreadHook>,
+}
+
+impl ThreadHooks {
+    /// Runs `run` between the two; a hook that panics is reported and ends nothing.
+    pub(crate) fn around(&self, role: ThreadRole, run: impl FnOnce()) {
+        let call = |hook: &Option<ThreadHook>, what| {
+            if let Some(hook) = hook
+                && let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(role)))
+            {
+                let text = panic_text(payload);
+                diagnose(log::Level::Error, format_args!("the {what} hook of {} panicked: {text}", thread_name(role)));
+            }
+        };
+        call(&self.start, "on_thread_start");
+        run();
+        call(&self.stop, "on_thread_stop");
+    }
+}
+
+/// Names as `/proc` shows them: 15 bytes at most.
+pub(crate) const fn thread_name(role: ThreadRole) -> &'static str {
+    match role {
+        ThreadRole::Dispatcher => "ringmain-disp",
+        ThreadRole::Watch => "ringmain-watch",
+        ThreadRole::Relay => "ringmain-relay",
+        ThreadRole::Reaper => "ringmain-reap",
     }
 }
 

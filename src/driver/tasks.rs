@@ -50,7 +50,7 @@ impl Queue {
 }
 
 /// Tasks polled before the links are looked at again.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 impl Engine {
     /// Runs an async handler: on the user's executor if there is one, else on the dispatcher.
@@ -73,17 +73,18 @@ impl Engine {
         runnable.schedule();
     }
 
-    /// Polls tasks that are ready. Returns whether there were any.
-    pub(super) fn run_tasks(self: &Arc<Self>) -> bool {
-        let mut any = false;
-        for _ in 0..BATCH {
-            let Some(runnable) = self.tasks.pop() else { break };
-            any = true;
-            IN_TASK.set(true);
-            contain("an async handler", || runnable.run(), self);
-            IN_TASK.set(false);
-        }
-        any
+    /// Polls a task that is ready. Returns whether there was any.
+    pub(super) fn run_task(self: &Arc<Self>) -> bool {
+        let Some(runnable) = self.tasks.pop() else { return false };
+        // One may be polled while another one waits.
+        let was_in_task = IN_TASK.replace(true);
+        contain("an async handler", || runnable.run(), self);
+        IN_TASK.set(was_in_task);
+        true
+    }
+
+    pub(super) fn has_ready_tasks(&self) -> bool {
+        self.tasks.has_ready.load(Ordering::Acquire)
     }
 
     /// Nothing is polled any more: what is ready is dropped, and what becomes ready later.

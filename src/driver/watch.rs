@@ -2,12 +2,13 @@
 //! It runs nobody's code but the accept policy, so a listener that blocks cannot hide a death.
 
 use super::connect::Listening;
-use super::{Engine, Link};
+use super::{Engine, Link, ThreadHooks, thread_name};
+use crate::config::ThreadRole;
 use crate::error::Error;
 use crate::failpoint;
 use crate::link::{Exit, MAX_DATAGRAM};
 use crate::region::Region;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use crate::sys::{self, Arrived};
 use rustc_hash::FxHashMap;
 use std::io;
@@ -24,6 +25,9 @@ const KIND: u64 = 0xffff_ffff << 32;
 /// How long a listening socket rests after `accept` failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Connections that may wait for a `poll` to ask the accept policy; further ones wait in the socket.
+const TO_BE_ASKED: u32 = 64;
+
 pub(crate) struct Watch {
     poller: sys::Poller,
     event: sys::EventFd,
@@ -33,6 +37,8 @@ pub(crate) struct Watch {
     listeners: Mutex<Vec<Arc<Listening>>>,
     stopping: AtomicBool,
     deaf: AtomicBool,
+    /// Connections that wait for a `poll` to ask the accept policy.
+    to_be_asked: AtomicU32,
 }
 
 impl Watch {
@@ -47,6 +53,7 @@ impl Watch {
             listeners: Mutex::default(),
             stopping: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
+            to_be_asked: AtomicU32::new(0),
         })
     }
 
@@ -111,7 +118,7 @@ impl Watch {
         self.links.lock().remove(&link.id);
         if link.is_child() && link.exit().is_none() {
             let child = if pidfd.is_none() { link.child.lock().take() } else { None };
-            reap_later(pidfd, child);
+            reap_later(pidfd, child, link.engine.thread_hooks.clone());
         }
     }
 
@@ -287,7 +294,23 @@ impl Watch {
         if self.deaf.load(Ordering::Acquire) {
             return true;
         }
+        // The policy is a callback, so a `poll` runs it. What waits for that holds a descriptor.
+        let asks_later = engine.manual.is_some() && listening.has_policy();
+        if asks_later && self.to_be_asked.load(Ordering::Relaxed) >= TO_BE_ASKED {
+            return false;
+        }
         match sys::accept(listening.socket()) {
+            Ok(Some(socket)) if asks_later => {
+                self.to_be_asked.fetch_add(1, Ordering::Relaxed);
+                let listening = listening.clone();
+                engine.on_dispatcher(move |engine| {
+                    engine.watch.to_be_asked.fetch_sub(1, Ordering::Relaxed);
+                    if let Err(error) = listening.welcome(engine, socket) {
+                        engine.report(None, None, error);
+                    }
+                });
+                true
+            }
             Ok(Some(socket)) => {
                 failpoint::reached("renderer accepted");
                 if let Err(error) = listening.welcome(engine, socket) {
@@ -321,7 +344,7 @@ impl Watch {
 
 /// Reaps a child that outlives its link's watch, or that the system gave no pidfd of: a thread sleeps until it ends, so
 /// that it stays no zombie.
-fn reap_later(pidfd: Option<Arc<OwnedFd>>, child: Option<Child>) {
+fn reap_later(pidfd: Option<Arc<OwnedFd>>, child: Option<Child>, hooks: ThreadHooks) {
     let reap = move || match (pidfd, child) {
         (Some(pidfd), _) => {
             if sys::wait_readable(&*pidfd, None).is_ok() {
@@ -334,5 +357,6 @@ fn reap_later(pidfd: Option<Arc<OwnedFd>>, child: Option<Child>) {
         (None, None) => {}
     };
     // No thread to be had: then a zombie it is, until this process ends.
-    let _ = sys::spawn_thread("ringmain-reap", reap);
+    let role = ThreadRole::Reaper;
+    let _ = sys::spawn_thread(thread_name(role), move || hooks.around(role, reap));
 }

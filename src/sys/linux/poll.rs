@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use rustix::io::Errno;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
 use super::above_stdio;
 use crate::sys::{Event, Interest};
@@ -39,13 +40,43 @@ impl AsFd for EventFd {
     }
 }
 
+/// A descriptor that becomes readable at a point in time.
+#[derive(Debug)]
+pub(crate) struct Timer(OwnedFd);
+
+impl Timer {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Self(above_stdio(timerfd_create(TimerfdClockId::Monotonic, flags)?)?))
+    }
+
+    /// Readable at `at`, or never; replaces what was set before.
+    pub(crate) fn set(&self, at: Option<Instant>) -> io::Result<()> {
+        // Zero would disarm it; what is due already is due in a nanosecond.
+        let left = at.map(|at| at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1)));
+        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let it_value = left.map_or(zero, |left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: zero, it_value })?;
+        Ok(())
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 /// One sleep for any number of descriptors. Any thread may add and remove while another waits.
 #[derive(Debug)]
 pub(crate) struct Poller(OwnedFd);
 
 impl Poller {
     /// Events taken from the kernel by one call; the rest comes with the next, in turn.
-    const BATCH: usize = 128;
+    pub(crate) const BATCH: usize = 128;
 
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(above_stdio(epoll::create(epoll::CreateFlags::CLOEXEC)?)?))

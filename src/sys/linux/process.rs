@@ -12,7 +12,7 @@ use rustix::io::{Errno, FdFlags, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::poll::poll_until;
-use super::{above_stdio, because, invalid, is_unix_seqpacket};
+use super::{above_stdio, because, invalid, is_unix_seqpacket, with_ordinary_scheduling};
 use crate::sys::Exit;
 
 /// A descriptor of a process, readable when it has ended. Exact for a child that is not reaped yet;
@@ -83,7 +83,7 @@ pub(crate) fn spawn_with_fd(command: &mut Command, child_end: OwnedFd, env_name:
         let _one = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
         let child = rustix::io::fcntl_setfd(&child_end, FdFlags::empty())
             .map_err(io::Error::from)
-            .and_then(|()| command.spawn());
+            .and_then(|()| with_ordinary_scheduling(|| command.spawn())?);
         drop(child_end);
         child
     };

@@ -61,6 +61,13 @@ impl Drop for BlockedSignals {
     }
 }
 
+/// Whether the calling thread is of a class that the others on its core cannot interrupt.
+pub(crate) fn is_real_time() -> bool {
+    // SAFETY: a question about the calling thread.
+    let policy = unsafe { libc::sched_getscheduler(0) };
+    policy >= 0 && matches!(policy & !SCHED_RESET_ON_FORK, libc::SCHED_FIFO | libc::SCHED_RR)
+}
+
 /// Giving up a real-time class needs no permission. Batch and idle, a choice for the whole program
 /// as a rule, stay.
 fn leave_real_time() {
@@ -79,15 +86,34 @@ fn leave_real_time() {
 }
 
 /// What the program was given (`taskset`, containers) holds for its main thread; a binding beyond
-/// that is some thread's own. Where the kernel refuses, the inherited one stays.
-fn use_cores_of_process() {
+/// that is some thread's own. `None`: the calling thread has none, or the kernel refuses to say.
+fn cores_of_process() -> Option<CpuSet> {
     let main = i32::try_from(std::process::id()).ok().and_then(Pid::from_raw);
-    let (Ok(wanted), Ok(inherited)) = (sched_getaffinity(main), sched_getaffinity(None)) else {
-        return;
-    };
-    if (0..CpuSet::MAX_CPU).any(|cpu| wanted.is_set(cpu) != inherited.is_set(cpu)) {
+    let (wanted, inherited) = (sched_getaffinity(main).ok()?, sched_getaffinity(None).ok()?);
+    (0..CpuSet::MAX_CPU).any(|cpu| wanted.is_set(cpu) != inherited.is_set(cpu)).then_some(wanted)
+}
+
+fn use_cores_of_process() {
+    if let Some(wanted) = cores_of_process() {
         let _ = sched_setaffinity(None, &wanted);
     }
+}
+
+/// Runs `f` where a program that it starts inherits neither a real-time class nor the binding of one
+/// thread to its cores: on a thread of its own, if the calling one has either.
+pub(crate) fn with_ordinary_scheduling<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if !is_real_time() && cores_of_process().is_none() {
+        return Ok(f());
+    }
+    std::thread::scope(|scope| {
+        let ordinary = || {
+            leave_real_time();
+            use_cores_of_process();
+            f()
+        };
+        let thread = Builder::new().name("ringmain-spawn".to_owned()).spawn_scoped(scope, ordinary)?;
+        thread.join().map_err(|_| io::Error::other("the thread that should have started the program panicked"))
+    })
 }
 
 /// On how many cores the calling thread may run.

@@ -162,14 +162,15 @@ macro_rules! emitter_methods {
             crate::emitter::add(self.emitter(), <$event>::new, channel, listener, Where::Front, true)
         }
 
-        /// Removes one listener; false if there is none of this id on the channel of this emitter. A message that is
-        /// being delivered still reaches it, as in Node. As [`ListenerId::remove`].
+        /// Removes one listener; false if there is none of this id on the channel of this emitter. A barrier, as
+        /// [`ListenerId::remove`]: waits for a call of it that runs on another thread.
         pub fn remove_listener(&self, channel: &str, id: &ListenerId) -> bool {
             let entry = id.of(self.emitter(), channel);
             entry.is_some_and(|entry| self.emitter().remove(channel, entry))
         }
 
-        /// Removes all listeners of one channel, or with `None` of all channels. Handlers stay.
+        /// Removes all listeners of one channel, or with `None` of all channels. Handlers stay. A barrier, as
+        /// [`ListenerId::remove`].
         pub fn remove_all_listeners(&self, channel: Option<&str>) {
             self.emitter().remove_all(channel);
         }
@@ -306,7 +307,9 @@ macro_rules! handler_methods {
             self.emitter().set_handler(channel, crate::emitter::async_handler(channel, <$event>::new, handler), true)
         }
 
-        /// Removes the handler of a channel; false if it has none. Calls that have started are still answered.
+        /// Removes the handler of a channel; false if it has none. Calls that have started are still answered. A barrier, as
+        /// [`ListenerId::remove`]: once it has returned, the handler is not called any more, though what an async one has
+        /// begun goes on.
         pub fn remove_handler(&self, channel: &str) -> bool {
             self.emitter().remove_handler(channel)
         }

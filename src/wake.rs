@@ -15,7 +15,7 @@
 //! | [`CALLER`] | the leading caller sleeps: ring its futex word |
 
 use crate::region::Word32;
-use crate::sync::{Arc, AtomicU32, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering, fence};
 #[cfg(not(loom))]
 use std::time::Duration;
 use std::time::Instant;
@@ -102,6 +102,36 @@ impl Bell {
     /// Says that the owner goes to sleep; false (and nothing said) if it was rung.
     pub(crate) fn prepare(&self) -> bool {
         self.word.compare_exchange(EMPTY, ASLEEP, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// The bell of a thread that sleeps for something of its own and has to wake for everything else as well: a callback that
+/// waits on the thread that runs the callbacks.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    bell: Mutex<Option<Arc<Bell>>>,
+    /// Whether there is one: looked at whenever something is handed over.
+    is_set: AtomicBool,
+}
+
+impl Waiting {
+    /// From here on the owner of `bell` is rung; it looks once more afterwards, before it sleeps. `None`: nobody waits.
+    pub(crate) fn set(&self, bell: Option<&Arc<Bell>>) {
+        self.is_set.store(bell.is_some(), Ordering::Relaxed);
+        *self.bell.lock() = bell.cloned();
+        // [waiting/ring] pairs with the fence in `ring`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// After something was handed over: wakes who waits.
+    pub(crate) fn ring(&self) {
+        // [waiting/ring] pairs with the fence in `set`: either that look finds it, or it is seen here that there is one.
+        fence(Ordering::SeqCst);
+        if self.is_set.load(Ordering::Relaxed)
+            && let Some(bell) = &*self.bell.lock()
+        {
+            bell.ring();
+        }
     }
 }
 
@@ -552,3 +582,6 @@ impl Measure {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_tests;

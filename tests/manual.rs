@@ -19,7 +19,13 @@ use support::{Gate, PATIENCE, TempDir, alone, bounded, builder, connected, spawn
 
 #[test]
 fn children() {
-    support::play(&[("sends and ends", sends_and_ends), ("stays", stays), ("starts and stops", starts_and_stops)]);
+    support::play(&[
+        ("sends and ends", sends_and_ends),
+        ("stays", stays),
+        ("starts and stops", starts_and_stops),
+        ("says how it is scheduled", says_how_it_is_scheduled),
+        ("spins on real time", spins_on_real_time),
+    ]);
 }
 
 fn manual() -> IpcMainBuilder {
@@ -209,7 +215,7 @@ fn small_budgets_serve_all_renderers_in_turn() {
     let ipc_main = manual().build().unwrap();
     let connected = Arc::new(AtomicUsize::new(0));
     let connects = connected.clone();
-    ipc_main.on_renderer_connected(move |_| drop(connects.fetch_add(1, Ordering::Relaxed)));
+    ipc_main.on_renderer_connected(move |_| _ = connects.fetch_add(1, Ordering::Relaxed));
     let renderers: Vec<_> = (0..3).map(|_| IpcRenderer::builder().attach(&ipc_main).unwrap()).collect();
     poll_until(&ipc_main, "all have connected", || connected.load(Ordering::Relaxed) == 3);
     let served: Arc<Mutex<Vec<u32>>> = Arc::default();
@@ -656,6 +662,102 @@ fn a_renderer_learns_the_end_of_main_by_poll() {
     assert_eq!(ipc_renderer.poll(Budget::UNLIMITED).unwrap(), Polled { ran: 0, more: false });
 }
 
+// ---- removal ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_removal_returns_when_the_removed_listener_or_handler_runs_no_more_and_inside_it_at_once() {
+    for dispatch in [Dispatch::Threads, Dispatch::Manual] {
+        let (ipc_main, ipc_renderer) = pair(builder().dispatch(dispatch), IpcRenderer::builder());
+        let pump = (dispatch == Dispatch::Manual).then(|| Pump::of(ipc_main.clone()));
+        let (gate, runs) = (Gate::default(), Arc::new(AtomicBool::new(false)));
+        let callback = {
+            let (gate, runs) = (gate.clone(), runs.clone());
+            move || {
+                runs.store(true, Ordering::SeqCst);
+                gate.wait();
+                runs.store(false, Ordering::SeqCst);
+            }
+        };
+        let listener = ipc_main.on("n", {
+            let callback = callback.clone();
+            move |_, ()| callback()
+        });
+        ipc_main
+            .handle("call", move |_, ()| {
+                callback();
+                Ok(())
+            })
+            .unwrap();
+        ipc_renderer.send("n", ()).unwrap();
+        gate.reached();
+        let removing = std::thread::spawn({
+            let (listener, runs) = (listener.clone(), runs.clone());
+            move || {
+                assert!(listener.remove());
+                runs.load(Ordering::SeqCst)
+            }
+        });
+        // It has left the list, and waits.
+        until("it is removed", || ipc_main.listener_count("n") == 0);
+        assert!(!removing.is_finished());
+        gate.open();
+        assert!(!bounded("the removal", move || removing.join().unwrap()), "it still ran");
+        // A handler likewise, with a gate that is open now: many times, so that it is met at every step.
+        for _ in 0..100 {
+            let call = ipc_renderer.invoke::<()>("call", ());
+            let was_there = ipc_main.remove_handler("call");
+            assert!(was_there && !runs.load(Ordering::SeqCst));
+            let _ = call.wait();
+            let (runs, ran) = (runs.clone(), runs.clone());
+            ipc_main
+                .handle("call", move |_, ()| {
+                    runs.store(true, Ordering::SeqCst);
+                    runs.store(false, Ordering::SeqCst);
+                    Ok(())
+                })
+                .unwrap();
+            drop(ran);
+        }
+        // Inside itself it does not wait.
+        let (id, removed) = (Arc::new(Mutex::new(None)), Arc::new(AtomicBool::new(false)));
+        let (own, says) = (id.clone(), removed.clone());
+        let listener = ipc_main.on("itself", move |_, ()| {
+            let listener: ringmain::ListenerId = own.lock().unwrap().take().unwrap();
+            says.store(listener.remove(), Ordering::SeqCst);
+        });
+        *id.lock().unwrap() = Some(listener);
+        ipc_renderer.send("itself", ()).unwrap();
+        until("it has removed itself", || removed.load(Ordering::SeqCst));
+        drop(pump);
+    }
+}
+
+#[test]
+fn removals_from_within_each_others_callbacks_do_not_wait_for_each_other() {
+    let (ipc_main, ipc_renderer) = support::pair();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let (here, there) = (Gate::default(), Gate::default());
+    let ids: Arc<Mutex<Vec<ringmain::ListenerId>>> = Arc::default();
+    let removes = |own: &Gate, other: &Gate, index: usize| {
+        let (own, other, ids) = (own.clone(), other.clone(), ids.clone());
+        move || {
+            own.open();
+            other.wait(); // both are in their callbacks now
+            let id = ids.lock().unwrap()[index].clone();
+            id.remove()
+        }
+    };
+    let (first, second) = (removes(&here, &there, 1), removes(&there, &here, 0));
+    let (done, is_done) = channel();
+    let done_too = done.clone();
+    let on_main = ipc_main.on("n", move |_, ()| done.send(first()).unwrap());
+    let on_renderer = ipc_renderer.on("n", move |_, ()| done_too.send(second()).unwrap());
+    ids.lock().unwrap().extend([on_main, on_renderer]);
+    ipc_renderer.send("n", ()).unwrap();
+    web_contents.send("n", ()).unwrap();
+    assert!(support::next(&is_done, "the one removal") && support::next(&is_done, "the other removal"));
+}
+
 // ---- threads ----------------------------------------------------------------------------------------------------
 
 #[test]
@@ -688,6 +790,102 @@ fn the_hooks_of_threads_run_on_them_at_their_beginning_and_end() {
     drop(build(manual()));
     let roles: Vec<_> = log.lock().unwrap().iter().map(|(role, ..)| *role).collect();
     assert_eq!(roles, [ThreadRole::Watch; 2], "no thread runs callbacks");
+}
+
+/// The scheduling class of a thread of this process, and the cores that it may use.
+fn scheduling_of(task: &str) -> (String, String) {
+    let stat = support::stat_of(&format!("/proc/self/task/{task}/stat")).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/self/task/{task}/status")).unwrap();
+    let cores = status.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap();
+    // Field 41 of proc(5), counted from the state, which is field 3.
+    (stat[38].clone(), cores.to_string())
+}
+
+const ORDINARY: &str = "0";
+
+#[test]
+fn what_a_real_time_or_bound_thread_starts_is_neither() {
+    let all = scheduling_of(&std::process::id().to_string()).1;
+    let (report, by_main) = channel();
+    let starts = std::thread::spawn(move || {
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(0);
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        let is_real_time = support::become_real_time();
+        let ipc_main = support::ipc_main();
+        ipc_main.on("scheduling", move |_, (class, cores): (String, String)| report.send((class, cores)).unwrap());
+        let child = spawn(&ipc_main, "says how it is scheduled");
+        for name in ["ringmain-disp", "ringmain-watch"] {
+            let tasks = support::names_in(std::path::Path::new("/proc/self/task"));
+            let is_it = |task: &&String| {
+                std::fs::read_to_string(format!("/proc/self/task/{task}/comm")).is_ok_and(|comm| comm.trim() == name)
+            };
+            for task in tasks.iter().filter(is_it) {
+                assert_eq!(scheduling_of(task).0, ORDINARY, "{name}");
+            }
+        }
+        let said = support::next(&by_main, "the child's scheduling");
+        drop(child);
+        (said, is_real_time)
+    });
+    let ((class, cores), is_real_time) = bounded("the start", move || starts.join().unwrap());
+    assert_eq!((class.as_str(), cores), (ORDINARY, all), "with a real-time class: {is_real_time}");
+}
+
+fn says_how_it_is_scheduled() {
+    let ipc_renderer = connected();
+    let (class, cores) = scheduling_of(&std::process::id().to_string());
+    ipc_renderer.send("scheduling", (class, cores)).unwrap();
+    until_disconnected(&ipc_renderer);
+}
+
+#[test]
+fn a_real_time_thread_that_is_to_spin_sleeps_all_the_same_unless_it_is_told_to() {
+    alone("spins on real time");
+}
+
+fn spins_on_real_time() {
+    for spins in [false, true] {
+        let (ipc_main, ipc_renderer) = pair(
+            builder().wait(Wait::Spin).spin_on_real_time(spins),
+            IpcRenderer::builder().wait(Wait::Spin).spin_on_real_time(spins),
+        );
+        let gate = Gate::default();
+        let held = gate.clone();
+        ipc_main
+            .handle("later", move |_, ()| {
+                held.wait();
+                Ok(())
+            })
+            .unwrap();
+        let (task, is_task) = channel();
+        let caller = std::thread::spawn(move || {
+            let is_real_time = support::become_real_time();
+            task.send((rustix::thread::gettid().as_raw_nonzero().to_string(), is_real_time)).unwrap();
+            ipc_renderer.invoke::<()>("later", ()).wait().unwrap();
+        });
+        let (task, is_real_time) = support::next(&is_task, "the caller");
+        gate.reached();
+        let sleeps = || {
+            let stat = support::stat_of(&format!("/proc/self/task/{task}/stat")).unwrap();
+            stat[0] == "S"
+        };
+        if is_real_time && !spins {
+            until("it sleeps", sleeps);
+        } else {
+            // It is never seen asleep; that it might be is what the other case shows.
+            for _ in 0..1000 {
+                assert!(!sleeps() || !is_real_time, "it sleeps though it was told to spin");
+                std::thread::yield_now();
+            }
+        }
+        gate.open();
+        bounded("the caller", move || caller.join().unwrap());
+        if !is_real_time {
+            eprintln!("not permitted to be real-time here: half of this test is not tested");
+        }
+        drop(ipc_main);
+    }
 }
 
 #[test]

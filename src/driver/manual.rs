@@ -4,13 +4,13 @@
 //! polls finds it locked. `watch` remains a thread: it notices deaths, and wakes who waits, while nobody polls.
 
 use super::dispatcher::{self, Dispatcher};
-use super::{Call, Engine, Link, Outcome, this_thread};
+use super::{Call, Engine, InCallback, Link, Outcome, this_thread};
 use crate::config::{Budget, Polled, ThreadRole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Waited;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::sys;
-use crate::wake::Bell;
+use crate::wake::{Bell, Waiting};
 use parking_lot::MutexGuard;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::OnceLock;
@@ -24,9 +24,8 @@ pub(crate) struct Manual {
     timer: OnceLock<sys::Timer>,
     /// How deep `wait_polling` is nested now; touched by the polling thread alone.
     depth: AtomicUsize,
-    /// The bell of a `wait_polling` that sleeps, and whether there is one.
-    waiting: Mutex<Option<Arc<Bell>>>,
-    has_waiting: AtomicBool,
+    /// A `wait_polling` that sleeps.
+    waiting: Waiting,
 }
 
 #[derive(Default)]
@@ -46,31 +45,19 @@ struct Relay {
 impl Manual {
     /// Whoever waits in a callback may have to run something.
     pub(super) fn ring_waiting(&self) {
-        // [waiting/ring] pairs with the fence in `set_waiting`: what was handed over before is found by its last look.
-        fence(Ordering::SeqCst);
-        if self.has_waiting.load(Ordering::Relaxed)
-            && let Some(bell) = &*self.waiting.lock()
-        {
-            bell.ring();
-        }
-    }
-
-    fn set_waiting(&self, bell: Option<Arc<Bell>>) {
-        self.has_waiting.store(bell.is_some(), Ordering::Relaxed);
-        *self.waiting.lock() = bell;
-        fence(Ordering::SeqCst); // [waiting/ring]
+        self.waiting.ring();
     }
 }
 
 /// This thread runs callbacks.
-struct Running<'a>(&'a Arc<Engine>);
+struct Running<'a>(&'a Arc<Engine>, InCallback);
 
 impl<'a> Running<'a> {
     fn begin(engine: &'a Arc<Engine>) -> Self {
         let this = this_thread();
         engine.server.store(this, Ordering::Relaxed);
         engine.dispatcher.store(this, Ordering::Relaxed);
-        Self(engine)
+        Self(engine, InCallback::begin())
     }
 }
 
@@ -367,7 +354,7 @@ impl<'a> Deeper<'a> {
 impl Drop for Deeper<'_> {
     fn drop(&mut self) {
         self.manual.depth.fetch_sub(1, Ordering::Relaxed);
-        self.manual.set_waiting(None);
+        self.manual.waiting.set(None);
         self.link.handles_request.store(self.handled_request, Ordering::Relaxed);
     }
 }
@@ -375,6 +362,6 @@ impl Drop for Deeper<'_> {
 /// For the bell of a wait that has to run what comes.
 pub(super) fn sleeps(engine: &Engine, bell: &Arc<Bell>) {
     if let Some(manual) = &engine.manual {
-        manual.set_waiting(Some(bell.clone()));
+        manual.waiting.set(Some(bell));
     }
 }

@@ -34,7 +34,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::link::{Agreed, GoneReason, Side};
 use crate::pipe::{Budget, Parts, Pipe};
-use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crate::sys;
 use crate::wake::{self, Bell, Sleep, Spin};
 use crate::wire;
@@ -257,6 +257,44 @@ pub(crate) fn this_thread() -> u64 {
     }
 }
 
+thread_local! {
+    /// How deep this thread is in callbacks, of whatever handle.
+    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// This thread runs callbacks as long as this lives.
+pub(crate) struct InCallback(());
+
+impl InCallback {
+    pub(crate) fn begin() -> Self {
+        let _ = CALLBACKS.try_with(|depth| depth.set(depth.get() + 1));
+        Self(())
+    }
+}
+
+impl Drop for InCallback {
+    fn drop(&mut self) {
+        let _ = CALLBACKS.try_with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// How long a barrier rests between two looks, once it has looked often.
+const BARRIER_REST: Duration = Duration::from_micros(100);
+
+/// Waits until nobody calls what was removed any more: whoever does has a clone of it. Inside a callback there is nothing
+/// to wait for, or that callback would wait for itself, or two for each other.
+pub(crate) fn until_uncalled<T: ?Sized>(removed: &Arc<T>) {
+    if CALLBACKS.try_with(Cell::get).unwrap_or(0) > 0 {
+        return;
+    }
+    let mut looks = 0_u32;
+    while Arc::strong_count(removed) > 1 {
+        looks = looks.saturating_add(1);
+        if looks < 100 { std::thread::yield_now() } else { std::thread::sleep(BARRIER_REST) }
+    }
+    fence(Ordering::Acquire); // pairs with the Release of the clones' drops
+}
+
 /// What a panic said. The payload is foreign too: dropping it may panic again.
 pub(crate) fn panic_text(payload: Box<dyn std::any::Any + Send>) -> String {
     let text = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
@@ -363,7 +401,9 @@ impl Engine {
             if measures && let Some(cost) = measure.first() {
                 engine.wake_cost.store(cost, Ordering::Relaxed);
             }
+            let callbacks = InCallback::begin();
             dispatcher::run(&engine);
+            drop(callbacks);
             drop(ending);
         });
         match dispatcher {
@@ -666,6 +706,7 @@ impl Engine {
         wire::encode_args(args, &mut payload, &self.wire_limits).map_err(link::invalid_value)?;
         let delivery =
             Delivery { link, frame, channel, peer: 0, peer_frame: 0, is_local: true, request: None, payload: &payload };
+        let _in_callback = InCallback::begin();
         receiver::emit(&[Some((receiver, channel))], &delivery)
             .map_err(|error| Error::new(ErrorKind::InvalidValue, error))
     }

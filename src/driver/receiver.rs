@@ -1,7 +1,7 @@
 //! What `on` and `handle` register with: the listeners and the handlers of one emitter, be it a whole main, one renderer,
 //! one frame.
 
-use super::{Delivery, Engine, Handler, Listener, contain, diagnose, panic_text};
+use super::{Delivery, Engine, Handler, Listener, contain, diagnose, panic_text, until_uncalled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Claim, EntryId, Registry, Removed, Snapshot, Where};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
@@ -115,6 +115,7 @@ impl Receiver {
         let removed = self.change().remove_listener(channel, entry);
         let Some(listener) = removed else { return false };
         self.notify(|notices| &notices.removed, channel, &self.id(channel, entry));
+        until_uncalled(&listener);
         drop(listener); // foreign code, with nothing held
         true
     }
@@ -124,6 +125,7 @@ impl Receiver {
         // A hook sees them gone, all of them: they leave together, so that no message finds some of them.
         for Removed { channel, id, listener } in all {
             self.notify(|notices| &notices.removed, &channel, &self.id(&channel, id));
+            until_uncalled(&listener);
             drop(listener);
         }
     }
@@ -196,7 +198,7 @@ impl Receiver {
 
     pub(crate) fn remove_handler(&self, channel: &str) -> bool {
         let removed = self.registry.lock().remove_handler(channel);
-        removed.is_some()
+        removed.inspect(until_uncalled).is_some()
     }
 
     pub(crate) fn has_handler(&self, channel: &str) -> bool {
@@ -358,8 +360,12 @@ pub struct ListenerId {
 }
 
 impl ListenerId {
-    /// Removes the listener; false if it was removed already, or its emitter is gone. A message that is being delivered
-    /// still reaches it, as in Node. From any thread; runs the `Drop` of what the listener captured.
+    /// Removes the listener; false if it was removed already, or its emitter is gone. From any thread; runs the `Drop` of
+    /// what the listener captured.
+    ///
+    /// A barrier: once it has returned, the listener is not called any more; it waits for a call that runs on another
+    /// thread (so not with a lock held that the listener takes). Inside a callback it does not wait: a message that is being
+    /// delivered there still reaches the listener, as in Node, and nothing later does.
     pub fn remove(&self) -> bool {
         self.receiver.upgrade().is_some_and(|receiver| receiver.remove(&self.channel, self.entry))
     }

@@ -258,7 +258,7 @@ pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
     stat_of(&format!("/proc/{pid}/stat"))
 }
 
-fn stat_of(path: &str) -> Option<Vec<String>> {
+pub(crate) fn stat_of(path: &str) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(path).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     Some(fields.split_ascii_whitespace().map(str::to_string).collect())
@@ -290,4 +290,13 @@ fn until_all_threads(what: &str, pid: u32, state: &str) {
     let is_so = |thread: &String| stat_of(&format!("/proc/{pid}/task/{thread}/stat")).is_some_and(|it| it[0] == state);
     let threads = format!("/proc/{pid}/task");
     until(&format!("all threads {what}"), || names_in(Path::new(&threads)).iter().all(is_so));
+}
+
+/// Gives the calling thread a real-time class; false: this process may not.
+pub(crate) fn become_real_time() -> bool {
+    let param = libc::sched_param { sched_priority: 1 };
+    // SAFETY: plain values for the calling thread; without permission nothing changes.
+    #[allow(unsafe_code)]
+    let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) };
+    set == 0
 }

@@ -1,0 +1,43 @@
+use super::*;
+use crate::sync::WITHOUT_FENCES;
+use loom::thread;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A callback waits for a task that another thread makes ready; loom finds a sleep without end.
+fn a_callback_waits() {
+    loom::model(|| {
+        let (waiting, is_ready) = (Arc::new(Waiting::default()), Arc::new(AtomicBool::new(false)));
+        let other = {
+            let (waiting, is_ready) = (waiting.clone(), is_ready.clone());
+            thread::spawn(move || {
+                is_ready.store(true, Ordering::Release);
+                waiting.ring();
+            })
+        };
+        let bell = Bell::new();
+        while !is_ready.load(Ordering::Acquire) {
+            bell.clear();
+            waiting.set(Some(&bell));
+            if !is_ready.load(Ordering::Acquire) && bell.prepare() {
+                Sleep::probe().private(&bell, None);
+            }
+        }
+        waiting.set(None);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_callback_that_waits_misses_nothing_that_is_handed_over() {
+    a_callback_waits();
+}
+
+#[test]
+fn loom_without_its_fences_it_sleeps_for_ever() {
+    WITHOUT_FENCES.set(true);
+    let result = catch_unwind(AssertUnwindSafe(a_callback_waits));
+    WITHOUT_FENCES.set(false);
+    let panic = result.expect_err("loom did not see that the fences are needed");
+    let text = panic.downcast_ref::<String>().map_or("", String::as_str);
+    assert!(text.contains("deadlock"), "not a lost wake-up: {text}");
+}

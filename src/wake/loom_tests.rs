@@ -4,7 +4,7 @@ use loom::thread;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A callback waits for a task that another thread makes ready; loom finds a sleep without end.
-fn a_callback_waits() {
+fn model_of_a_callback() {
     loom::model(|| {
         let (waiting, is_ready) = (Arc::new(Waiting::default()), Arc::new(AtomicBool::new(false)));
         let other = {
@@ -28,14 +28,14 @@ fn a_callback_waits() {
 }
 
 #[test]
-fn loom_a_callback_that_waits_misses_nothing_that_is_handed_over() {
-    a_callback_waits();
+fn a_callback_that_waits_misses_nothing_that_is_handed_over() {
+    model_of_a_callback();
 }
 
 #[test]
-fn loom_without_its_fences_it_sleeps_for_ever() {
+fn without_its_fences_it_sleeps_for_ever() {
     WITHOUT_FENCES.set(true);
-    let result = catch_unwind(AssertUnwindSafe(a_callback_waits));
+    let result = catch_unwind(AssertUnwindSafe(model_of_a_callback));
     WITHOUT_FENCES.set(false);
     let panic = result.expect_err("loom did not see that the fences are needed");
     let text = panic.downcast_ref::<String>().map_or("", String::as_str);

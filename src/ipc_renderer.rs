@@ -559,12 +559,12 @@ impl IpcRendererBuilder {
         let connecting = |_: &Config| {
             let (link, socket) = main.attach_renderer()?;
             made = Some(link);
-            Ok(Connecting { socket, served_by: Some(main.server().clone()) })
+            Ok(Connecting { socket, served_by: Some(main.serving().clone()) })
         };
         let renderer = self.start(connecting, deadline)?;
         if let Some(link) = made {
             // Main's end must not wait for this one on the thread that serves it.
-            link.set_served_by(Some(renderer.engine.server().clone()));
+            link.set_served_by(Some(renderer.engine.serving().clone()));
             // The renderer's half is open; wait until watch has opened main's, so that `web_contents` shows it connected.
             link.wait_until_open(deadline);
         }

@@ -1,7 +1,7 @@
 //! How links come to be: spawn, listen, attach on main; connect and connect_to on a renderer.
 
 use super::link::{Link, Process};
-use super::{Command, Engine, IPC_MESSAGE, Listener};
+use super::{Command, Engine, IPC_MESSAGE, Listener, Serving};
 use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result, is_scarcity};
 use crate::failpoint;
@@ -13,7 +13,7 @@ use crate::link::{
 };
 use crate::region::Region;
 use crate::registry::Where;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys;
 use shared_memory::{ShmemConf, ShmemError};
 use std::io;
@@ -414,7 +414,7 @@ impl Drop for Listening {
 pub(crate) struct Connecting {
     pub(crate) socket: OwnedFd,
     /// For an attached renderer: the thread that serves main.
-    pub(crate) served_by: Option<Arc<AtomicU64>>,
+    pub(crate) served_by: Option<Arc<Serving>>,
 }
 
 /// The descriptor that `spawn` left to this process.

@@ -2,7 +2,7 @@
 
 use super::call::{Call, Outcome, Reply, Request};
 use super::receiver::Receiver;
-use super::{Command, Engine, this_thread};
+use super::{Command, Engine, Serving, this_thread};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
@@ -164,7 +164,7 @@ pub(crate) struct Link {
     lost: AtomicBool,
     gone: OnceLock<GoneReason>,
     /// For an attached renderer, at either end: the thread that serves the other one, and so our calls.
-    served_by: OnceLock<Arc<AtomicU64>>,
+    served_by: OnceLock<Arc<Serving>>,
     pub(crate) counters: Counters,
     /// Our end of the doorbell that the peer rings, in main.
     pub(crate) doorbell: Closable<sys::EventFd>,
@@ -225,7 +225,7 @@ impl Link {
     }
 
     /// The renderer is in this process, and `dispatcher` is the thread that serves what this end asks for.
-    pub(crate) fn set_served_by(&self, server: Option<Arc<AtomicU64>>) {
+    pub(crate) fn set_served_by(&self, server: Option<Arc<Serving>>) {
         if let Some(server) = server {
             let _ = self.served_by.set(server);
         }
@@ -768,15 +768,19 @@ impl Link {
     /// Whether this thread serves the other end of an attached renderer's link.
     #[inline]
     pub(super) fn is_served_by(&self, thread: u64) -> bool {
-        self.served_by.get().is_some_and(|server| server.load(Ordering::Relaxed) == thread)
+        self.served_by.get().is_some_and(|server| server.is_by(thread))
     }
 
     /// Refuses a wait on the thread that would have to serve what is waited for.
     pub(crate) fn check_blocking(&self, what: &str) -> Result<()> {
+        self.check_not_server(what, |this| self.is_served_by(this))
+    }
+
+    fn check_not_server(&self, what: &str, serves_other_end: impl FnOnce(u64) -> bool) -> Result<()> {
         self.engine.check_fork()?; // the copy has no mapping to wait on
         let this = this_thread();
         let on_mains_dispatcher = self.engine.is_main() && self.engine.is_dispatcher(this);
-        if !on_mains_dispatcher && !self.is_served_by(this) {
+        if !on_mains_dispatcher && !serves_other_end(this) {
             return Ok(());
         }
         let whose = if on_mains_dispatcher == self.engine.is_main() { "main's" } else { "the attached renderer's" };
@@ -791,7 +795,9 @@ impl Link {
 
     /// Refuses an await that blocks the thread that has to serve or to read the answer: nobody would wake it.
     pub(crate) fn check_await(&self) -> Result<()> {
-        self.check_blocking("await")?;
+        // A thread that polls both ends may await outside of the polls: its loop goes on.
+        let server = self.served_by.get();
+        self.check_not_server("await", |this| server.is_some_and(|server| server.is_at_work(this)))?;
         if !self.engine.is_dispatcher(this_thread()) {
             return Ok(());
         }

@@ -54,16 +54,14 @@ struct Running<'a>(&'a Arc<Engine>, InCallback);
 
 impl<'a> Running<'a> {
     fn begin(engine: &'a Arc<Engine>) -> Self {
-        let this = this_thread();
-        engine.server.store(this, Ordering::Relaxed);
-        engine.dispatcher.store(this, Ordering::Relaxed);
+        engine.serving.begin();
         Self(engine, InCallback::begin())
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.dispatcher.store(0, Ordering::Relaxed);
+        self.0.serving.pause();
         if std::thread::panicking() {
             // A fault of ours: what was being done is lost, so nothing goes on.
             self.0.stop();

@@ -170,6 +170,37 @@ struct Threads {
     running: u32,
 }
 
+/// Which thread serves what an end is asked for, by number; 0 is none.
+#[derive(Default)]
+pub(crate) struct Serving {
+    /// Runs callbacks now.
+    now: AtomicU64,
+    /// Does so now, or in its next `poll`.
+    next: AtomicU64,
+}
+
+impl Serving {
+    fn begin(&self) {
+        self.now.store(this_thread(), Ordering::Relaxed);
+        self.next.store(this_thread(), Ordering::Relaxed);
+    }
+
+    /// Its next `poll` is by the same thread, as far as is known.
+    fn pause(&self) {
+        self.now.store(0, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_at_work(&self, thread: u64) -> bool {
+        self.now.load(Ordering::Relaxed) == thread
+    }
+
+    #[inline]
+    pub(crate) fn is_by(&self, thread: u64) -> bool {
+        self.next.load(Ordering::Relaxed) == thread
+    }
+}
+
 /// One `IpcMain` or one `IpcRenderer` at work.
 pub(crate) struct Engine {
     side: Side,
@@ -199,10 +230,7 @@ pub(crate) struct Engine {
     dispatcher_spin: Spin,
     pub(crate) caller_spin: Spin,
     wake_cost: Arc<AtomicU32>,
-    /// The thread that runs callbacks now; 0 if none does.
-    dispatcher: AtomicU64,
-    /// The thread that serves what this end is asked for, be it now or in its next `poll`; 0 if that is not known.
-    server: Arc<AtomicU64>,
+    serving: Arc<Serving>,
     /// With [`Dispatch::Manual`].
     manual: Option<manual::Manual>,
     stopping: AtomicBool,
@@ -347,8 +375,7 @@ impl Engine {
             dispatcher_spin: Spin::new(config.wait, wake_cost.clone()).on_real_time(config.spin_on_real_time),
             caller_spin: Spin::new(config.wait, wake_cost.clone()).on_real_time(config.spin_on_real_time),
             wake_cost,
-            dispatcher: AtomicU64::new(0),
-            server: Arc::new(AtomicU64::new(0)),
+            serving: Arc::default(),
             manual: (config.dispatch == Dispatch::Manual).then(manual::Manual::default),
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -396,8 +423,7 @@ impl Engine {
         let engine = self.clone();
         let dispatcher = self.start_thread(ThreadRole::Dispatcher, move || {
             let ending = Ending(&engine);
-            engine.dispatcher.store(this_thread(), Ordering::Relaxed);
-            engine.server.store(this_thread(), Ordering::Relaxed);
+            engine.serving.begin();
             if measures && let Some(cost) = measure.first() {
                 engine.wake_cost.store(cost, Ordering::Relaxed);
             }
@@ -449,12 +475,11 @@ impl Engine {
     /// Whether this thread runs the callbacks: the dispatcher's, or one inside `poll`.
     #[inline]
     pub(crate) fn is_dispatcher(&self, thread: u64) -> bool {
-        self.dispatcher.load(Ordering::Relaxed) == thread
+        self.serving.is_at_work(thread)
     }
 
-    /// The number of the thread that serves what this end is asked for.
-    pub(crate) fn server(&self) -> &Arc<AtomicU64> {
-        &self.server
+    pub(crate) fn serving(&self) -> &Arc<Serving> {
+        &self.serving
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

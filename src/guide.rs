@@ -5,6 +5,7 @@
 //! 3. [`order_and_delivery`]: what arrives, in which order, and what a death means.
 //! 4. [`errors`]: what fails where, and what the other side is told.
 //! 5. [`threads`]: which thread runs what, what blocks, what allocates.
+//! 6. [`your_own_loop`]: no thread of ours runs callbacks: `poll`, one descriptor, calls while a call waits.
 //!
 //! The layers and their invariants are in ARCHITECTURE.md, every byte between two processes in PROTOCOL.md, each case of
 //! Electron's behaviour with its test in CONFORMANCE.md.
@@ -23,3 +24,6 @@ pub mod errors {}
 
 #[doc = include_str!("guide/threads.md")]
 pub mod threads {}
+
+#[doc = include_str!("guide/your_own_loop.md")]
+pub mod your_own_loop {}

@@ -89,8 +89,8 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotARenderer`] if no main did, [`ErrorKind::AlreadyConnected`], [`ErrorKind::Refused`] if versions
-    /// or limits do not go together, [`ErrorKind::Disconnected`], [`ErrorKind::Timeout`].
+    /// [`ErrorKind::NotARenderer`](crate::ErrorKind::NotARenderer) if no main did, [`ErrorKind::AlreadyConnected`](crate::ErrorKind::AlreadyConnected), [`ErrorKind::Refused`](crate::ErrorKind::Refused) if versions
+    /// or limits do not go together, [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected), [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     pub fn connect() -> Result<Self> {
         Self::builder().connect()
     }
@@ -99,7 +99,7 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotListening`], and as [`connect`](Self::connect).
+    /// [`ErrorKind::NotListening`](crate::ErrorKind::NotListening), and as [`connect`](Self::connect).
     pub fn connect_to(name: &str) -> Result<Self> {
         Self::builder().connect_to(name)
     }
@@ -160,8 +160,8 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Limit`], [`ErrorKind::Full`], [`ErrorKind::Disconnected`] (also if this frame is closed),
-    /// [`ErrorKind::Forked`].
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit), [`ErrorKind::Full`](crate::ErrorKind::Full), [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) (also if this frame is closed),
+    /// [`ErrorKind::Forked`](crate::ErrorKind::Forked).
     pub fn frame(&self) -> Result<Self> {
         let (frame, receiver) = self.link.open_frame(self.frame)?;
         let owner = Owner::Frame(self.link.clone(), frame);
@@ -203,8 +203,8 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// Nothing was sent: [`ErrorKind::InvalidValue`] naming the path, [`ErrorKind::TooLarge`], [`ErrorKind::Full`],
-    /// [`ErrorKind::Disconnected`], [`ErrorKind::Forked`].
+    /// Nothing was sent: [`ErrorKind::InvalidValue`](crate::ErrorKind::InvalidValue) naming the path, [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge), [`ErrorKind::Full`](crate::ErrorKind::Full),
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected), [`ErrorKind::Forked`](crate::ErrorKind::Forked).
     pub fn send<A: IntoArgs>(&self, channel: &str, args: A) -> Result<()> {
         self.check_frame()?;
         self.link.send(self.frame, channel, &args)
@@ -214,7 +214,7 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), [`ErrorKind::Full`] if the time is over; [`ErrorKind::WouldDeadlock`] where main's
+    /// As [`send`](Self::send), [`ErrorKind::Full`](crate::ErrorKind::Full) if the time is over; [`ErrorKind::WouldDeadlock`](crate::ErrorKind::WouldDeadlock) where main's
     /// dispatcher would have to wait for itself.
     pub fn send_timeout<A: IntoArgs>(&self, channel: &str, args: A, timeout: Duration) -> Result<()> {
         self.check_frame()?;
@@ -231,7 +231,7 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`ErrorKind::InvalidConfig`] for number 0, which is main.
+    /// As [`send`](Self::send); [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for number 0, which is main.
     pub fn send_to<A: IntoArgs>(&self, id: u32, channel: &str, args: A) -> Result<()> {
         self.send_to_frame(id, MAIN_FRAME, channel, args)
     }
@@ -274,7 +274,7 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`], [`ErrorKind::Disconnected`], [`ErrorKind::WouldDeadlock`].
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected), [`ErrorKind::WouldDeadlock`](crate::ErrorKind::WouldDeadlock).
     pub fn flush(&self, timeout: Duration) -> Result<()> {
         self.link.flush(timeout)
     }
@@ -296,8 +296,8 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`ErrorKind::NoListener`], [`ErrorKind::ReplyNeverSent`], [`ErrorKind::BadReply`],
-    /// [`ErrorKind::Disconnected`], [`ErrorKind::WouldDeadlock`].
+    /// As [`send`](Self::send); [`ErrorKind::NoListener`](crate::ErrorKind::NoListener), [`ErrorKind::ReplyNeverSent`](crate::ErrorKind::ReplyNeverSent), [`ErrorKind::BadReply`](crate::ErrorKind::BadReply),
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected), [`ErrorKind::WouldDeadlock`](crate::ErrorKind::WouldDeadlock).
     pub fn send_sync<R: DeserializeOwned>(&self, channel: &str, args: impl IntoArgs) -> Result<R> {
         self.sync(channel, &args, None)
     }
@@ -306,7 +306,7 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// As [`send_sync`](Self::send_sync), and [`ErrorKind::Timeout`].
+    /// As [`send_sync`](Self::send_sync), and [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     pub fn send_sync_timeout<R: DeserializeOwned>(
         &self,
         channel: &str,
@@ -352,12 +352,12 @@ impl IpcRenderer {
     ///
     /// On the handle of a further [frame](Self#frames) it closes that frame and those opened inside it, and returns at
     /// once. What was sent from it arrives before main learns of the end; what main sends to it from then on is dropped;
-    /// its calls that still wait fail with [`ErrorKind::Disconnected`] and are cancelled; its listeners and handlers are
+    /// its calls that still wait fail with [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) and are cancelled; its listeners and handlers are
     /// dropped.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`]: the link is closed, but something of what was sent is lost.
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout): the link is closed, but something of what was sent is lost.
     pub fn close(&self, timeout: Duration) -> Result<()> {
         if !self.is_main_frame() {
             self.engine.check_fork()?;
@@ -548,7 +548,7 @@ impl IpcRendererBuilder {
     ///
     /// # Errors
     ///
-    /// As there; [`ErrorKind::DuplicateHandler`].
+    /// As there; [`ErrorKind::DuplicateHandler`](crate::ErrorKind::DuplicateHandler).
     pub fn attach(self, ipc_main: &ipc_main::IpcMain) -> Result<IpcRenderer> {
         self.attach_to(ipc_main.engine())
     }

@@ -9,7 +9,7 @@
 //! `send`, `invoke` of sync and async handlers, `sendSync`, frames, `sendTo`, `sendToHost`, messages of up to some MiB.
 //! Meanwhile renderers are killed (SIGKILL) and started again, stopped (SIGSTOP) and continued, closed and connected again.
 //! It runs in acts of some seconds, each with a main of its own with other options: small rings and large ones, all ways to
-//! wait, small and large queues.
+//! wait, small and large queues, async handlers on the dispatcher and on an executor of the application.
 //!
 //! Checked of every message: that it is the next one of its sender (per sending thread and receiver), that its content is
 //! what the seed, its number, sender and receiver say, that nothing comes after its sender was said to be gone. What was

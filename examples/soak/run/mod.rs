@@ -5,6 +5,7 @@ mod census;
 mod checker;
 mod counts;
 mod driver;
+mod foreign;
 mod later;
 mod message;
 mod options;

@@ -8,7 +8,7 @@ use super::later::Later;
 use super::message::{Body, Lane, Message, Route};
 use super::random::Random;
 use super::sabotage::{self, Sabotage, Way};
-use super::{DISPATCHER, DRIVERS, HOST, ON_PURPOSE, RELAY, WORKERS};
+use super::{DISPATCHER, DRIVERS, HOST, ON_PURPOSE, RELAY, WORKERS, foreign};
 use futures::executor::block_on;
 use ringmain::{Error, ErrorKind, GoneReason, Invoke, IpcRenderer, IpcRendererEvent, Wait};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub(crate) struct Order {
     /// The name to connect to; without it the process was spawned by main.
     pub(crate) name: Option<String>,
     pub(crate) runtime_dir: PathBuf,
+    /// Its async handlers are polled by threads that are not the library's.
+    pub(crate) has_executor: bool,
     pub(crate) wait: u64,
     pub(crate) queue_limit: usize,
     pub(crate) longest: u64,
@@ -211,6 +213,9 @@ impl Session {
             .queue_limit(order.queue_limit)
             .runtime_dir(&order.runtime_dir)
             .connect_timeout(Some(order.patience));
+        if order.has_executor {
+            builder = builder.executor(foreign::executor());
+        }
         let session = self.clone();
         builder = builder.on("message", move |event: &IpcRendererEvent, message: Message| {
             session.check(Kind::MainSend, event.sender_id(), 0, event.frame_id(), &message);

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Answer,
     /// Main never answers a call.
     Silence,
+    /// The executor that main was given drops the future of an async handler.
+    Future,
     /// Main keeps a descriptor, a thread, memory or a process.
     Descriptor,
     Thread,
@@ -41,9 +43,10 @@ const FAULTS: [(&str, Fault); 4] =
     [("drop", Fault::Drop), ("duplicate", Fault::Duplicate), ("reorder", Fault::Reorder), ("corrupt", Fault::Corrupt)];
 const WAYS: [(&str, Way); 4] =
     [("main", Way::Main), ("renderer", Way::Renderer), ("other-renderer", Way::OtherRenderer), ("host", Way::Host)];
-const OTHERS: [(&str, Kind); 7] = [
+const OTHERS: [(&str, Kind); 8] = [
     ("answer", Kind::Answer),
     ("silence", Kind::Silence),
+    ("future", Kind::Future),
     ("descriptor", Kind::Descriptor),
     ("thread", Kind::Thread),
     ("memory", Kind::Memory),

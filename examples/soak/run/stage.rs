@@ -9,7 +9,7 @@ use super::renderer::{FAULTY, Order, Totals, WAITS};
 use super::report::{self, Board};
 use super::sabotage::{self, Sabotage};
 use super::world::{Birth, Faults, Lanes, Peer, World};
-use super::{CHAOS, DRIVERS, RENDERER, signals};
+use super::{CHAOS, DRIVERS, RENDERER, foreign, signals};
 use ringmain::{ExitStatus, IpcMain, IpcRenderer, WebContents};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, kill_process};
@@ -223,7 +223,17 @@ impl<'a> Act<'a> {
         let seed = super::random::mix(&[options.seed, number]);
         let sabotage = Arc::new(Sabotage::new(options.sabotage));
         let world = World::new(options, seed, longest, &run.faults, &run.board, &sabotage);
-        let ipc_main = IpcMain::builder()
+        let mut builder = IpcMain::builder();
+        if has_executor(number) {
+            let (executor, sabotage) = (foreign::executor(), sabotage.clone());
+            builder = builder.executor(move |handler| {
+                // A future that is dropped before it was polled is a call without a reply.
+                if !sabotage.strikes_as(sabotage::Kind::Future) {
+                    executor(handler);
+                }
+            });
+        }
+        let ipc_main = builder
             .ring_size(ring_size)
             .queue_limit(queue_limit)
             .wait(WAITS[wait])
@@ -397,6 +407,7 @@ impl<'a> Act<'a> {
             name: is_named.then(|| NAME.to_string()),
             runtime_dir: self.run.directory.0.clone(),
             // One that spins takes a core for itself: one at a time.
+            has_executor: has_executor(slot as u64),
             wait: match self.random.below(10) {
                 0 if slot == 0 => 2,
                 0..4 => 1,
@@ -622,6 +633,11 @@ impl<'a> Act<'a> {
         self.ipc_main.shutdown();
         self.run.board.running.lock().unwrap().clear();
     }
+}
+
+/// Every other act's main, and every other renderer, polls async handlers on threads of the application.
+fn has_executor(number: u64) -> bool {
+    number % 2 == 1
 }
 
 fn is_ready(peer: &Peer) -> bool {

@@ -484,6 +484,7 @@ fn control_words() {
     let adaptive = [Moment::Idle, Moment::Flow, Moment::CallerSleeps];
     for (wait, moments) in [(Wait::Adaptive, &adaptive[..]), (Wait::Spin, &[Moment::CallerSpins])] {
         Stage::of(builder().ring_size(4096).wait(wait)).leaks_nothing(|stage| {
+            routed_to_an_impossible_head(stage);
             for moment in moments.iter().copied() {
                 for way in [Way::ToRenderer, Way::ToMain] {
                     for word in [SLEEPER, WANTS_ROOM, DISPATCHER, CALLER] {
@@ -605,6 +606,22 @@ fn at_the_moment(stage: &Stage, moment: Moment, hostile: &mut Hostile, act: impl
             assert_eq!(answer.expect("an answer"), 7);
         }
     }
+}
+
+/// Whoever sends to it through main has nobody to send to: that is nothing about the sender's own link.
+fn routed_to_an_impossible_head(stage: &Stage) {
+    let hostile = stage.hostile();
+    hostile.head(Way::ToRenderer).store(u64::MAX, Ordering::SeqCst);
+    let told = loop {
+        stage.honest.send_to(hostile.id(), "text", ("x".repeat(100),)).unwrap();
+        match stage.told.try_recv() {
+            Ok(told) => break told,
+            Err(_) => stage.is_well(),
+        }
+    };
+    assert_eq!((told.renderer, told.kind), (Some(stage.honest.id()), ErrorKind::Undeliverable), "{told:?}");
+    assert!(told.text.contains("sent a message to renderer"), "{told:?}");
+    stage.is_cut(&hostile, "the reader's head is", "a message of another renderer");
 }
 
 // ---- records ------------------------------------------------------------------------------------------------------

@@ -125,6 +125,13 @@ impl Engine {
         if message.len() > limits.max_message_size {
             return Err(too_large(message.len(), limits.max_message_size));
         }
-        to.push_within(agreed.is_some(), &mut message, SendMode { routed: true, ..NORMAL })
+        let sent = to.push_within(agreed.is_some(), &mut message, SendMode { routed: true, ..NORMAL });
+        sent.map_err(|error| match error.kind() {
+            // It has gone since we looked, or is found here to break the protocol, which ends its own link.
+            ErrorKind::Disconnected | ErrorKind::Protocol => {
+                undeliverable(format!("renderer {sender} sent a message to renderer {target}: {error}"))
+            }
+            _ => error,
+        })
     }
 }

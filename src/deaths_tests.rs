@@ -1,8 +1,9 @@
 //! SIGKILL of either end at each step of the protocol, stopped exactly there by a failpoint, with calls, parts of messages and
-//! parked waits in flight: what the other end learns, what it gets, and what is left behind.
+//! parked waits in flight: what the other end learns, what it gets, and what is left behind. Likewise where it is the other
+//! end that stands at the step, and goes on when its peer is dead.
 
 #[path = "../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 use crate::failpoint;
 use crate::{Backing, Error, ErrorKind, GoneReason, IpcMain, IpcRenderer, Result, Wait, WebContents};
@@ -10,10 +11,10 @@ use std::io::{BufReader, Read};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use support::{
-    Child, PATIENCE, Program, Refused, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next,
+    Child, Gate, PATIENCE, Program, Refused, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next,
     refuse, say, shared_memory_of, until, until_asleep, until_held, until_said,
 };
 
@@ -31,6 +32,8 @@ fn children() {
         ("main that is killed while it spawns", main_killed_while_it_spawns),
         ("renderer of a main that is killed while it spawns", renderer_of_a_main_killed_while_it_spawns),
         ("main that sweeps", main_that_sweeps),
+        ("main that stands at each step", main_that_stands_at_each_step),
+        ("renderer that stands at each step", renderer_that_stands_at_each_step),
     ]);
 }
 
@@ -235,6 +238,13 @@ impl End {
         }
     }
 
+    fn is_connected(&self) -> bool {
+        match self {
+            End::Main(end) => end.is_connected(),
+            End::Renderer(end) => end.is_connected(),
+        }
+    }
+
     fn stats(&self) -> crate::Stats {
         match self {
             End::Main(end) => end.stats(),
@@ -249,6 +259,8 @@ enum Told {
     Number(u32),
     Large(u32),
     Gone(GoneReason),
+    /// By `on_error`.
+    Error(String),
 }
 
 const LARGE: usize = 1 << 20;
@@ -262,8 +274,8 @@ fn text(number: u32) -> String {
     format!("number {number}").repeat(20)
 }
 
-/// When the victim's reply is to stop.
-static REPLY: OnceLock<(String, u32)> = OnceLock::new();
+/// Arms the step at which a reply is to stop.
+static REPLY: Mutex<Option<Box<dyn FnOnce() + std::marker::Send>>> = Mutex::new(None);
 
 /// What both ends listen to and answer.
 macro_rules! register {
@@ -288,9 +300,8 @@ macro_rules! register {
             .unwrap();
         handle
             .handle("answer", |_event, ()| {
-                if let Some((at, passes)) = REPLY.get() {
-                    failpoint::arm(at, *passes);
-                }
+                let arm = REPLY.lock().unwrap().take();
+                arm.into_iter().for_each(|arm| arm());
                 Ok("answered")
             })
             .unwrap();
@@ -322,6 +333,9 @@ impl serde::Serialize for StopsWhenSerialized {
 
 /// Goes to the step and stays there; whoever has started us kills us.
 fn be_killed(end: End) {
+    if std::env::var("TEST_SERVES").is_ok() {
+        return serve_until_killed(&end);
+    }
     let step = the_step();
     assert_eq!(line(), "begin");
     for number in 0..SENT {
@@ -337,7 +351,7 @@ fn be_killed(end: End) {
     assert_eq!(line(), "go");
     let arm = || failpoint::arm(step.at, step.passes);
     match step.act {
-        Reply => drop(REPLY.set((step.at.to_string(), step.passes))),
+        Reply => *REPLY.lock().unwrap() = Some(Box::new(arm)),
         _ => arm(),
     }
     println!("armed");
@@ -363,6 +377,26 @@ fn be_killed(end: End) {
     }
     // Not before we are killed: nobody writes this line.
     line();
+}
+
+/// Does what brings the other end to its steps.
+fn serve_until_killed(end: &End) {
+    println!("ready");
+    loop {
+        let asked = line();
+        let call = |channel: &'static str| {
+            let end = end.clone();
+            std::thread::spawn(move || end.call(channel).wait());
+        };
+        match asked.as_str() {
+            "receive" => end.send("number", (0, text(0))).unwrap(),
+            "receive large" => (0..8).for_each(|number| end.send("large", (number, large(number))).unwrap()),
+            "listener" => end.send("listener", ()).unwrap(),
+            "handler" => call("handler"),
+            "reply" => call("answer"),
+            _ => return,
+        }
+    }
 }
 
 fn renderer_that_is_killed() {
@@ -503,6 +537,7 @@ fn kill_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told
                 larges += 1;
             }
             Told::Gone(reason) => break reason,
+            Told::Error(text) => panic!("{context}: {text}"),
         }
     };
     match step.act {
@@ -669,6 +704,231 @@ fn a_main_killed_at_any_step_is_learnt_by_its_renderer_over_sealed_memory() {
 #[test]
 fn a_main_killed_at_any_step_is_learnt_by_its_renderer_over_named_memory() {
     alone_on(Backing::Named, "renderer of mains that are killed");
+}
+
+// ---- a survivor that stands at a step -----------------------------------------------------------------------------
+
+fn until_it_fails(mut act: impl FnMut(u32) -> Result<()>) -> Error {
+    (0..).find_map(|number| act(number).err()).unwrap()
+}
+
+/// Brings this end to a step, kills its peer meanwhile, and lets it go on: it returns, and learns the end.
+fn stand_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told: &Receiver<Told>) -> GoneReason {
+    let context = format!("{:?}, its peer killed while it stands at {:?} after {}", step.act, step.at, step.passes);
+    victim.until_it_says("ready");
+    // Nobody polls them: that would be a step too.
+    let held: Vec<_> = (0..3).map(|_| end.call("never")).collect();
+    let frame = match (end, step.act) {
+        (End::Renderer(end), CloseFrame) => Some(end.frame().unwrap()),
+        _ => None,
+    };
+    let gate = Gate::default();
+    if step.at.ends_with("sleeps") {
+        gate.open(); // it goes on, to sleep
+    }
+    let (at, passes, holds) = (step.at, step.passes, gate.clone());
+    let hold = move || failpoint::hold(at, passes, &holds);
+    match step.act {
+        Reply => *REPLY.lock().unwrap() = Some(Box::new(hold)),
+        _ => hold(),
+    }
+    let (act, acts) = (step.act, end.clone());
+    let does = move || -> Result<()> {
+        let end = acts;
+        match act {
+            Send => end.send("number", (0, text(0))),
+            SendLarge => Err(until_it_fails(|number| end.send_timeout("large", (number, large(number))))),
+            Call => end.call("never").wait().map(drop),
+            CallAndGet => Err(until_it_fails(|_| end.call("answer").wait().map(drop))),
+            CallTwice => {
+                let other = end.clone();
+                let other = std::thread::spawn(move || other.call("never").wait().map(drop));
+                let error = end.call("never").wait().unwrap_err();
+                is_disconnected("the other one", other.join().unwrap());
+                Err(error)
+            }
+            OpenFrame => match &end {
+                End::Renderer(end) => end.frame().map(drop),
+                End::Main(_) => panic!("a main has no frames"),
+            },
+            CloseFrame => frame.unwrap().close(PATIENCE),
+            Close => end.close(),
+            Serialize => end.send("number", (0, StopsWhenSerialized)),
+            Reply | Receive | ReceiveLarge | MakeRoom | Run(_) => Ok(()),
+        }
+    };
+    let does = std::thread::spawn(does);
+    match act {
+        Receive => victim.say("receive"),
+        ReceiveLarge | MakeRoom => victim.say("receive large"),
+        Run(what) => victim.say(what),
+        Reply => victim.say("reply"),
+        // Whoever still spins takes what comes without being woken.
+        _ => {}
+    }
+    gate.reached();
+    // Others come upon what it holds, if it holds anything.
+    let others: Vec<_> = (0..2)
+        .map(|_| {
+            let end = end.clone();
+            std::thread::spawn(move || end.call("never").wait())
+        })
+        .collect();
+    kill();
+    if act != Close {
+        // Whatever it holds is no hindrance. Who closes does that in one step with the session.
+        until(&format!("{context}: the end is noticed"), || !end.is_connected());
+    }
+    gate.open();
+
+    let (mut numbers, mut larges) = (0, 0);
+    let reason = loop {
+        match next(told, &context) {
+            Told::Number(_) => numbers += 1,
+            Told::Large(found) => {
+                assert_eq!(found, larges, "{context}");
+                larges += 1;
+            }
+            Told::Gone(reason) => break reason,
+            Told::Error(text) => panic!("{context}: {text}"),
+        }
+    };
+    assert!(numbers <= u32::from(act == Receive), "{context}: {numbers} numbers");
+    let result = ended("what it did", does);
+    match act {
+        SendLarge | Call | CallAndGet | CallTwice | Serialize => is_disconnected(&context, result),
+        _ => result.or_else(|error| if error.kind() == ErrorKind::Disconnected { Ok(()) } else { Err(error) }).unwrap(),
+    }
+    for call in held {
+        is_disconnected(&context, call.wait());
+    }
+    for thread in others {
+        is_disconnected(&context, ended("another call", thread));
+    }
+    is_disconnected(&context, end.send("number", (0, text(0))));
+    end.close().unwrap();
+    until("nothing waits any more", || {
+        let stats = end.stats();
+        (stats.pending_calls, stats.open_requests, stats.queued_bytes) == (0, 0, 0)
+    });
+    reason
+}
+
+/// As [`check_reason`]; who closes may have been faster.
+fn check_reason_of_survivor(step: &Step, reason: &GoneReason, killed: &GoneReason) {
+    let is_expected = reason == killed || (step.act == Close && *reason == GoneReason::Closed);
+    assert!(is_expected, "{:?}, stands at {:?}: {reason:?}", step.act, step.at);
+}
+
+fn main_that_stands_at_each_step() {
+    let directory = TempDir::new();
+    let (tell, told) = channel();
+    let ipc_main = builder().wait(Wait::Park).runtime_dir(&*directory).build().unwrap();
+    register!(&ipc_main, &tell);
+    let error = tell.clone();
+    ipc_main.on_error(move |report| error.send(Told::Error(report.error.to_string())).unwrap());
+    ipc_main.on_renderer_gone(move |_, reason| tell.send(Told::Gone(reason.clone())).unwrap());
+    ipc_main.listen("main").unwrap();
+    let mut before = None;
+    for step in STEPS.iter().take(1).chain(STEPS) {
+        let mut command = with_step("renderer that is killed", 0);
+        command.env("TEST_SERVES", "1");
+        let victim = Child(ipc_main.spawn(command).unwrap());
+        let end = End::Main(victim.0.clone());
+        let reason = stand_at(step, &end, victim_of(&victim), || victim.process().kill().unwrap(), &told);
+        check_reason_of_survivor(step, &reason, &KILLED);
+        until("it is reaped", || victim.process().exit_status().is_some());
+        drop((victim, end));
+        until("the process's budget is given back", || ipc_main.engine().budget.used() == 0);
+        match &before {
+            None => before = Some(held()),
+            Some(before) => until_held(before, &format!("{:?}, stands at {:?}", step.act, step.at)),
+        }
+    }
+    for (at, _) in MAINS_HANDSHAKE {
+        let gate = Gate::default();
+        failpoint::hold(at, 0, &gate);
+        let mut command = child("renderer that is killed while it connects");
+        command.env("TEST_AT", "link watched").env("TEST_DIRECTORY", &*directory);
+        let mut program = Program::start(command);
+        gate.reached();
+        program.kill();
+        gate.open();
+        match next(&told, at) {
+            Told::Gone(GoneReason::NeverConnected(_) | GoneReason::Closed | GoneReason::Exited { code: None }) => {}
+            // Dead before it is greeted.
+            Told::Error(text) if text.contains("cannot greet the renderer") => {}
+            other => panic!("{at}: {other:?}"),
+        }
+        drop(program);
+        until("nobody is there", || ipc_main.all_web_contents().is_empty());
+        until_held(before.as_ref().unwrap(), at);
+    }
+    drop(ipc_main);
+    assert_eq!(directory.names(), [""; 0]);
+}
+
+fn renderer_that_stands_at_each_step() {
+    let directory = TempDir::new();
+    let mut before = None;
+    let start = |role| {
+        let mut command = with_step(role, 0);
+        command.env("TEST_DIRECTORY", &*directory).env("TEST_SERVES", "1");
+        let mut program = Program::start(command);
+        program.until_it_says("listening");
+        program
+    };
+    for step in STEPS.iter().take(1).chain(STEPS).chain(RENDERERS_STEPS) {
+        let mut program = start("main that is killed");
+        let ipc_renderer = IpcRenderer::builder().wait(Wait::Park).runtime_dir(directory.to_path_buf());
+        let ipc_renderer = ipc_renderer.connect_to("main").unwrap();
+        let (tell, told) = channel();
+        register!(&ipc_renderer, &tell);
+        ipc_renderer.on_disconnected(move |reason| tell.send(Told::Gone(reason.clone())).unwrap());
+        let (stdin, stdout, pid) = (program.child.stdin.take().unwrap(), program.take_output(), program.id());
+        let victim = Victim { stdin, stdout: Some(stdout), pid };
+        let end = End::Renderer(ipc_renderer.clone());
+        let reason = stand_at(step, &end, victim, || program.child.kill().unwrap(), &told);
+        check_reason_of_survivor(step, &reason, &ENDED);
+        program.ended(PATIENCE);
+        drop((ipc_renderer, end, program, told));
+        match &before {
+            None => before = Some(held()),
+            Some(before) => until_held(before, &format!("{:?}, stands at {:?}", step.act, step.at)),
+        }
+    }
+    for at in RENDERERS_HANDSHAKE.iter().chain(&["connected to a name"]) {
+        let mut program = start("main that is killed");
+        let gate = Gate::default();
+        failpoint::hold(at, 0, &gate);
+        let path = directory.to_path_buf();
+        let connecting = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("main"));
+        gate.reached();
+        program.kill();
+        gate.open();
+        match ended("connecting", connecting) {
+            Ok(ipc_renderer) => {
+                is_disconnected(at, ipc_renderer.invoke::<()>("never", ()).wait());
+                support::until_disconnected(&ipc_renderer);
+            }
+            Err(error) => {
+                let kinds = [ErrorKind::Refused, ErrorKind::Disconnected];
+                assert!(kinds.contains(&error.kind()), "{at}: {error}");
+            }
+        }
+        drop(program);
+        until_held(before.as_ref().unwrap(), at);
+    }
+}
+
+#[test]
+fn a_main_that_stands_at_any_step_while_its_renderer_is_killed_goes_on_and_keeps_nothing() {
+    alone_on(Backing::Sealed, "main that stands at each step");
+}
+
+#[test]
+fn a_renderer_that_stands_at_any_step_while_its_main_is_killed_goes_on_and_keeps_nothing() {
+    alone_on(Backing::Sealed, "renderer that stands at each step");
 }
 
 // ---- a moment without room in the kernel -----------------------------------------------------------------------------

@@ -6,23 +6,40 @@
 pub(crate) fn reached(_step: &'static str) {}
 
 #[cfg(all(test, not(loom)))]
-pub(crate) use armed::{arm, reached};
+pub(crate) use armed::{arm, hold, reached};
 
 #[cfg(all(test, not(loom)))]
 mod armed {
+    use crate::deaths_tests::support::Gate;
     use std::io::Write;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Looked at first: the tests that arm nothing share the process with those that do.
     static IS_ARMED: AtomicBool = AtomicBool::new(false);
-    static ARMED: Mutex<Option<(String, u32)>> = Mutex::new(None);
+    static ARMED: Mutex<Option<Armed>> = Mutex::new(None);
+
+    struct Armed {
+        step: String,
+        passes: u32,
+        /// Where its thread waits; without one the process is to be killed.
+        gate: Option<Gate>,
+    }
+
+    fn set(step: &str, passes: u32, gate: Option<Gate>) {
+        *ARMED.lock().unwrap() = Some(Armed { step: step.to_string(), passes, gate });
+        IS_ARMED.store(true, Ordering::Release);
+    }
 
     /// Whoever comes to `step` after `passes` others says so on the standard output and stays there until it is killed. From a
     /// step whose name ends in "sleeps" it goes on, to sleep.
     pub(crate) fn arm(step: &str, passes: u32) {
-        *ARMED.lock().unwrap() = Some((step.to_string(), passes));
-        IS_ARMED.store(true, Ordering::Release);
+        set(step, passes, None);
+    }
+
+    /// Whoever comes to `step` after `passes` others waits at `gate`, and then goes on.
+    pub(crate) fn hold(step: &str, passes: u32, gate: &Gate) {
+        set(step, passes, Some(gate.clone()));
     }
 
     pub(crate) fn reached(step: &'static str) {
@@ -30,17 +47,20 @@ mod armed {
             return;
         }
         let mut armed = ARMED.lock().unwrap();
-        match &mut *armed {
-            Some((at, passes)) if at == step && *passes > 0 => *passes -= 1,
-            Some((at, _)) if at == step => {
-                *armed = None;
-                drop(armed);
-                std::io::stdout().write_all(format!("at {step}\n").as_bytes()).expect("whoever kills us listens");
-                while !step.ends_with("sleeps") {
-                    std::thread::park();
-                }
-            }
-            _ => {}
+        let Some(here) = armed.as_mut().filter(|armed| armed.step == step) else { return };
+        if here.passes > 0 {
+            here.passes -= 1;
+            return;
+        }
+        let gate = here.gate.take();
+        *armed = None;
+        drop(armed);
+        if let Some(gate) = gate {
+            return gate.wait();
+        }
+        std::io::stdout().write_all(format!("at {step}\n").as_bytes()).expect("whoever kills us listens");
+        while !step.ends_with("sleeps") {
+            std::thread::park();
         }
     }
 }

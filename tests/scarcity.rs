@@ -45,6 +45,15 @@ fn adds(ipc_main: &IpcMain) {
     ipc_main.handle("length", |_event, (text,): (String,)| Ok(text.len())).unwrap();
 }
 
+/// A main that adds and listens, and a renderer in this process.
+fn listening(name: &str) -> (TempDir, IpcMain, IpcRenderer) {
+    let directory = TempDir::new();
+    let ipc_main = main_in(&directory);
+    ipc_main.listen(name).unwrap();
+    let attached = ipc_main.attach().unwrap();
+    (directory, ipc_main, attached)
+}
+
 fn answers(ipc_renderer: &IpcRenderer) {
     let sum: i64 = ipc_renderer.invoke("add", (2, 3)).timeout(PATIENCE).wait().unwrap();
     assert_eq!(sum, 5);
@@ -84,12 +93,8 @@ fn a_main_with_no_descriptor_left_serves_on_and_learns_every_end() {
 }
 
 fn runs_at_the_limit() {
-    let directory = TempDir::new();
-    let ipc_main = builder().runtime_dir(&*directory).build().unwrap();
-    adds(&ipc_main);
+    let (directory, ipc_main, attached) = listening("limit");
     let (here, gone) = (received::<()>(&ipc_main, "here"), gone(&ipc_main));
-    let attached = ipc_main.attach().unwrap();
-    ipc_main.listen("limit").unwrap();
     let children = [(); 3].map(|()| spawn(&ipc_main, "serves"));
     for _ in &children {
         next(&here, "a renderer");
@@ -156,12 +161,8 @@ fn a_main_with_no_descriptor_left_rests_between_two_tries_to_accept_and_then_tak
 fn accepts_at_the_limit() {
     /// `watch`'s rest after an `accept` that failed.
     const REST: Duration = Duration::from_millis(100);
-    let directory = TempDir::new();
-    let ipc_main = builder().runtime_dir(&*directory).build().unwrap();
-    adds(&ipc_main);
+    let (directory, ipc_main, attached) = listening("limit");
     let errors = told(&ipc_main);
-    let attached = ipc_main.attach().unwrap();
-    ipc_main.listen("limit").unwrap();
     let mut programs = [(); 5].map(|()| program_that_connects(&directory));
     let all = use_up_descriptors();
     programs.iter_mut().for_each(|program| program.say("connect"));
@@ -190,12 +191,8 @@ fn a_main_with_too_few_descriptors_for_a_link_refuses_it_and_says_why_until_it_h
 }
 
 fn accepts_at_each_number() {
-    let directory = TempDir::new();
-    let ipc_main = builder().runtime_dir(&*directory).build().unwrap();
-    adds(&ipc_main);
+    let (directory, ipc_main, attached) = listening("limit");
     let errors = told(&ipc_main);
-    let attached = ipc_main.attach().unwrap();
-    ipc_main.listen("limit").unwrap();
     let mut program = program_that_connects(&directory);
     let mut all = use_up_descriptors();
     // With one at least it is accepted.
@@ -350,12 +347,8 @@ fn what_cannot_be_done_without_a_system_call_is_an_error_that_says_so_and_keeps_
 }
 
 fn calls_are_refused() {
-    let directory = TempDir::new();
-    let ipc_main = builder().runtime_dir(&*directory).build().unwrap();
-    adds(&ipc_main);
+    let (directory, ipc_main, bystander) = listening("honest");
     let gone = gone(&ipc_main);
-    ipc_main.listen("honest").unwrap();
-    let bystander = ipc_main.attach().unwrap();
     let path = directory.to_path_buf();
     // Tries something after `refuse`.
     let attempt = move |ipc_main: &IpcMain, attempt: Attempt, refuse: &dyn Fn()| -> ringmain::Result<()> {

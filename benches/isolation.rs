@@ -14,6 +14,9 @@
 //! Who stands beside runs on the third core if there is one, else on the honest renderer's, with the lowest priority, so that
 //! the honest one has its core back as soon as it is woken. Main has its core for itself: what it is slower by is its work.
 //!
+//! For the storm there are ten seconds more of each, in which the honest renderer makes a thousand calls a second: what its
+//! calls take then, and how much of a core main uses.
+//!
 //! `cargo bench --bench isolation` takes about a minute, `-- --quick` and `-- --test` some seconds.
 #![allow(missing_docs)]
 
@@ -233,6 +236,32 @@ impl Sample {
     }
 }
 
+/// An honest renderer that makes a call each millisecond for `time`: nanoseconds of each, and main's share of a core.
+fn paced(main: &Peer, ipc_renderer: &IpcRenderer, time: Duration) -> (Vec<f64>, f64) {
+    let (start, before, mut calls) = (Instant::now(), cpu_time(main.id()), Vec::new());
+    for number in 1_u32.. {
+        let due = start + number * Duration::from_millis(1);
+        if due > start + time {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let called = Instant::now();
+        black_box(call(ipc_renderer));
+        calls.push(called.elapsed().as_nanos() as f64);
+    }
+    let used = cpu_time(main.id()) - before;
+    (calls, used.as_secs_f64() / start.elapsed().as_secs_f64())
+}
+
+/// What all threads of a process have used.
+fn cpu_time(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("it lives");
+    let (_, fields) = stat.rsplit_once(')').expect("its name");
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2);
+    let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_secs(ticks) / rustix::param::clock_ticks_per_second() as u32
+}
+
 fn at(values: &[f64], part: f64) -> f64 {
     let mut values = values.to_vec();
     values.sort_unstable_by(f64::total_cmp);
@@ -267,6 +296,13 @@ fn beside(what: &str, main: &Peer, ipc_renderer: &IpcRenderer, rounds: u32, time
             }
         }
     }
+    let pace = (what == "storm").then(|| {
+        let _together = main.together();
+        // The time of all rounds.
+        let alone = paced(main, ipc_renderer, rounds * time * 4);
+        let _others = other.awake();
+        [alone, paced(main, ipc_renderer, rounds * time * 4)]
+    });
     let _awake = main.awake();
     let cut = ask("gone") - gone;
     drop(other);
@@ -305,6 +341,12 @@ fn beside(what: &str, main: &Peer, ipc_renderer: &IpcRenderer, rounds: u32, time
             at(&ratios, 0.9)
         );
         line(name, "k", at(&alone.rates[index], 0.5) / 1e3, at(&with.rates[index], 0.5) / 1e3, spread);
+    }
+    if let Some([(calls, used), (calls_beside, used_beside)]) = pace {
+        for (name, part) in [("paced call, p50", 0.5), ("paced call, p99", 0.99), ("paced call, p99.9", 0.999)] {
+            line(name, "µs", at(&calls, part) / 1e3, at(&calls_beside, part) / 1e3, String::new());
+        }
+        line("main's CPU", "%", used * 100.0, used_beside * 100.0, format!(" (in {:?})", rounds * time * 4));
     }
 }
 

@@ -557,7 +557,11 @@ impl<'a> Act<'a> {
                 let peers = self.world.all_peers();
                 let peers: Vec<_> = peers
                     .iter()
-                    .map(|peer| format!("{:?} {:?}", peer.web_contents, peer.web_contents.stats()))
+                    .map(|peer| {
+                        let [stopped, settled] = [&peer.stopped, &peer.settled].map(|it| it.load(Ordering::Relaxed));
+                        let stats = peer.web_contents.stats();
+                        format!("{:?} stopped: {stopped} settled: {settled} {stats:?}", peer.web_contents)
+                    })
                     .collect();
                 return Err(format!("waited {:?} in vain {what}: {}", self.run.options.patience, peers.join("; ")));
             }

@@ -122,6 +122,7 @@ enum Ending {
 /// What listeners and hooks tell the thread that waits.
 enum Told {
     Stop,
+    Settle,
     Leave { again: bool },
     Gone(GoneReason),
 }
@@ -256,8 +257,9 @@ impl Session {
             session.check(kind_of_call(&message), 0, 0, event.frame_id(), &message);
             std::future::pending::<Result<(), _>>()
         });
-        // Comes after all that was on its way to us before, and the reply after all that was replied to that.
-        builder = builder.on("settle", |event: &IpcRendererEvent, ()| event.reply("settled", ()));
+        // Comes after all that was on its way to us before, and what is said then after all that was replied to that.
+        let session = self.clone();
+        builder = builder.on("settle", move |_event, ()| session.tell(Told::Settle));
         let session = self.clone();
         builder = builder.handle("totals", move |_event, ()| Ok(session.totals()));
         match &order.name {
@@ -290,6 +292,8 @@ impl Session {
                     join();
                     let _ = self.ipc_renderer().send_timeout("stopped", (), self.order.patience);
                 }
+                // By this thread, which may wait for room: a reply that finds none is lost.
+                Ok(Told::Settle) => drop(self.ipc_renderer().send_timeout("settled", (), self.order.patience)),
                 Ok(Told::Leave { again }) => {
                     join();
                     let totals = self.totals();

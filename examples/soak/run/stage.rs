@@ -509,6 +509,7 @@ impl<'a> Act<'a> {
         let sent = peer.sent.lock().unwrap();
         let sent = sent.iter().filter(|(lane, _)| **lane < DRIVERS).map(|(lane, (_, certain))| (*lane, *certain));
         let sent = sent.collect();
+        let _ = peer.flushed.set(peer.flushed_until_now());
         match peer.web_contents.close(self.run.options.patience) {
             Ok(()) => self.closed.push(Closed { peer: peer.clone(), sent }),
             Err(error) => return Err(format!("closing renderer {} in order failed: {error}", peer.id())),

@@ -11,7 +11,7 @@ use super::sabotage::{self, Sabotage, Way};
 use super::{DISPATCHER, DRIVERS, ON_PURPOSE, RELAY};
 use ringmain::{
     Error, ErrorKind, GoneReason, GuestEvent, HandlerError, IpcMain, IpcMainEvent, IpcMainInvokeEvent, IpcRenderer,
-    IpcRendererEvent, WebContents,
+    WebContents,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +64,9 @@ pub(crate) struct Peer {
     /// What listeners reply.
     lane: Mutex<Lane>,
     relay: Mutex<Lane>,
+    /// Of the renderer's threads, by their lanes: what they had flushed before main closed the link. What they flush while it
+    /// is being closed may be lost.
+    pub(crate) flushed: OnceLock<Vec<u64>>,
     /// Held for reading by whoever sends, for writing by whoever closes.
     pub(crate) in_use: RwLock<()>,
     /// Of main's threads, by their lanes: how many messages they have sent to it, and how many must arrive.
@@ -73,6 +76,11 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn id(&self) -> u32 {
         self.web_contents.id()
+    }
+
+    /// What its threads have flushed until now.
+    pub(crate) fn flushed_until_now(&self) -> Vec<u64> {
+        (0..super::WORKERS).map(|lane| self.birth.journal.has_flushed(lane, self.id())).collect()
     }
 
     /// Since when its calls may fail.
@@ -174,6 +182,7 @@ impl World {
                 frames: Mutex::default(),
                 lane: lane(DISPATCHER),
                 relay: lane(RELAY),
+                flushed: OnceLock::new(),
                 in_use: RwLock::new(()),
                 sent: Mutex::default(),
             })
@@ -285,8 +294,18 @@ impl World {
 
     pub(crate) fn attach_host(self: &Arc<Self>, ipc_main: &IpcMain) -> ringmain::Result<IpcRenderer> {
         let world = self.clone();
+        let settles = self.clone();
         let host = IpcRenderer::builder()
-            .on("settle", |event: &IpcRendererEvent, ()| event.reply("settled", ()))
+            // On a thread that may wait for room: a reply that finds none is lost.
+            .on("settle", move |_event, ()| {
+                let world = settles.clone();
+                settles.later.run(0, move || {
+                    let sent = world.host.wait().ipc_renderer.send_timeout("settled", (), world.options.patience);
+                    sent.unwrap_or_else(|error| {
+                        world.fault(format!("the host cannot say that it has settled: {error}"))
+                    });
+                });
+            })
             .on_ipc_message(move |event, channel, args| match args.parse::<Message>() {
                 Ok(message) if channel == "guest" => world.guest(event, &message),
                 other => world.fault(format!("the host got {other:?} on {channel:?}")),
@@ -361,8 +380,9 @@ impl World {
             ));
         }
         let mut checker = self.checker.lock().unwrap();
-        for lane in 0..super::WORKERS {
-            let (flushed, next) = (birth.journal.has_flushed(lane, id), checker.next(id, lane));
+        let flushed = peer.flushed.get().cloned().unwrap_or_else(|| peer.flushed_until_now());
+        for (lane, flushed) in (0..).zip(flushed) {
+            let next = checker.next(id, lane);
             if next < flushed {
                 self.fault(format!(
                     "renderer {id} is gone ({reason}): it had flushed {flushed} messages of lane {lane}, and {next} came"

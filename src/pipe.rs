@@ -331,6 +331,32 @@ pub(crate) struct Parts {
     pub(crate) max_message: usize,
 }
 
+#[cfg(all(any(test, fuzzing), not(loom)))]
+impl Parts {
+    /// Those of an end within this process, whose dispatcher sleeps in a futex.
+    pub(crate) fn in_process(
+        region: &Arc<Region>,
+        layout: Layout,
+        is_main: bool,
+        sleep: Sleep,
+        budget: &Arc<Budget>,
+        [queue_limit, max_message]: [usize; 2],
+    ) -> Self {
+        Self {
+            region: region.clone(),
+            layout,
+            is_main,
+            dispatcher_form: 0,
+            peer_event: None,
+            dispatcher: Bell::new(),
+            sleep,
+            budget: budget.clone(),
+            queue_limit,
+            max_message,
+        }
+    }
+}
+
 /// One end of a link's two rings.
 pub(crate) struct Pipe {
     /// Apart from what the reading thread writes.

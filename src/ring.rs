@@ -149,6 +149,12 @@ impl Writer {
         Self { words, head, position: 0, seen: 0, window, longest_short, ready: window, limit, most }
     }
 
+    /// Test support: whether the last head accepted is one that may be.
+    #[cfg(test)]
+    pub(crate) fn accepts_its_own_head(&self) -> bool {
+        self.seen <= self.position && self.position - self.seen <= self.words.len() as u64
+    }
+
     /// Words to skip before a record of `size` words, and where it ends then, the next record's word not included.
     #[inline]
     fn place(&self, size: u64, is_long: bool) -> (u64, u64) {

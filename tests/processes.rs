@@ -189,15 +189,7 @@ fn idle(wait: Wait, name: &str) {
     const RENDERERS: usize = 10;
     let ipc_main = builder().wait(wait).build().unwrap();
     let (called, calls) = channel();
-    ipc_main
-        .handle_async("never", move |_event, (): ()| {
-            called.send(()).unwrap();
-            async {
-                std::future::pending::<()>().await;
-                Ok(())
-            }
-        })
-        .unwrap();
+    support::never_answers(&ipc_main, called);
     let children: Vec<Child> = (0..RENDERERS)
         .map(|_| {
             let mut program = child("waits idly");

@@ -6,7 +6,7 @@
 
 mod support;
 
-use ringmain::{IpcMain, IpcMainEvent, Wait};
+use ringmain::{IpcMain, Wait};
 
 #[test]
 fn children() {
@@ -44,8 +44,7 @@ fn seal_this_thread() {
 
 fn sealed() {
     let ipc_main = IpcMain::builder().wait(Wait::Spin).build().unwrap();
-    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
-    ipc_main.on("ask", |event: &IpcMainEvent, (a,): (i64,)| event.set_return_value(a));
+    support::add_sums(&ipc_main);
     ipc_main
         .handle("seal", |_event, ()| {
             seal_this_thread();
@@ -53,13 +52,7 @@ fn sealed() {
         })
         .unwrap();
     let ipc_renderer = ipc_main.attach().unwrap();
-    let rounds = |count: i64| {
-        for round in 0..count {
-            let sum: i64 = ipc_renderer.invoke("add", (round, 1)).wait().unwrap();
-            let answer: i64 = ipc_renderer.send_sync("ask", (round,)).unwrap();
-            assert_eq!((sum, answer), (round + 1, round));
-        }
-    };
+    let rounds = |count| support::checked_sums(&ipc_renderer, count);
     // Two that spin on one core take turns of milliseconds.
     let sealed_rounds =
         if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) { ROUNDS } else { 20 };

@@ -7,7 +7,7 @@ use crate::region::meanwhile::Meanwhile;
 use crate::region::{Region, WORD, Word32, Word64, Words};
 use crate::ring::{APART, Corrupt, Kind, Reader, WriteError, Writer, max_record};
 use crate::sync::{Arc, Ordering};
-use crate::wake::{Bell, Sleep};
+use crate::wake::Sleep;
 use std::collections::VecDeque;
 
 /// Operations of one input: a ring is wrapped often enough in these.
@@ -277,18 +277,8 @@ fn messages(input: &mut Input<'_>, choice: u8) {
     let process_limit = if choice & 4 == 0 { 1 << 20 } else { MAX_MESSAGE };
     let end = |is_main| {
         let budget = Budget::new(process_limit);
-        let parts = Parts {
-            region: region.clone(),
-            layout,
-            is_main,
-            dispatcher_form: 0,
-            peer_event: None,
-            dispatcher: Bell::new(),
-            sleep: SLEEP.with(Sleep::clone),
-            budget: budget.clone(),
-            queue_limit,
-            max_message: MAX_MESSAGE,
-        };
+        let (sleep, limits) = (SLEEP.with(Sleep::clone), [queue_limit, MAX_MESSAGE]);
+        let parts = Parts::in_process(&region, layout, is_main, sleep, &budget, limits);
         End { pipe: Pipe::new(parts).expect("in the region"), budget, expected: VecDeque::new(), buffer: Vec::new() }
     };
     let mut ends = [end(true), end(false)];

@@ -22,21 +22,8 @@ fn pipe(ring_bytes: usize, queue_limit: usize, max_message: usize, process_limit
     let region = Region::in_process(layout.region);
     let budget = Budget::new(process_limit);
     let end = |is_main| {
-        Arc::new(
-            Pipe::new(Parts {
-                region: region.clone(),
-                layout,
-                is_main,
-                dispatcher_form: 0,
-                peer_event: None,
-                dispatcher: Bell::new(),
-                sleep: Sleep::probe(),
-                budget: budget.clone(),
-                queue_limit,
-                max_message,
-            })
-            .unwrap(),
-        )
+        let limits = [queue_limit, max_message];
+        Arc::new(Pipe::new(Parts::in_process(&region, layout, is_main, Sleep::probe(), &budget, limits)).unwrap())
     };
     Ends { main: end(true), renderer: end(false), budget, region, layout }
 }
@@ -821,11 +808,22 @@ fn a_word_that_changes_before_any_access_gives_messages_of_the_length_that_was_c
 
 #[test]
 fn a_head_that_changes_before_any_access_is_taken_or_corrupt() {
-    let around: Vec<u64> = (0..400).chain([u64::MAX - 1, u64::MAX, 1 << 32, 1 << 63]).collect();
-    let mut corrupt = 0;
+    let around: Vec<u64> = (0..400).step_by(4).chain([1, 399, u64::MAX - 1, u64::MAX, 1 << 32, 1 << 63]).collect();
+    let fresh = || pipe(1024, 1 << 20, 1000, 1 << 20);
+    let send_all = |ends: &Ends| (0..12).map(|number| send(&ends.main, &message(number, 200))).collect::<Vec<_>>();
+    let accesses = {
+        let (ends, count) = (fresh(), Arc::new(AtomicU32::new(0)));
+        let counts = count.clone();
+        let act = move |_, _| _ = counts.fetch_add(1, Ordering::Relaxed);
+        crate::region::meanwhile::while_it(act, || send_all(&ends));
+        count.load(Ordering::Relaxed)
+    };
+    assert!(accesses > 50, "{accesses}");
+    let (mut corrupt, mut taken) = (0, 0);
     for value in around {
-        for at in 0..24 {
-            let ends = pipe(1024, 1 << 20, 1000, 1 << 20);
+        // A third of the accesses will do for each.
+        for at in (0..accesses).skip(value as usize / 4 % 3).step_by(3) {
+            let ends = fresh();
             let head = ends.region.word64(ends.layout.block(true) + direction::HEAD).unwrap();
             let others = [direction::SLEEPER, direction::WANTS_ROOM]
                 .map(|word| ends.region.word32(ends.layout.block(true) + word).unwrap());
@@ -837,18 +835,21 @@ fn a_head_that_changes_before_any_access_is_taken_or_corrupt() {
                 }
                 access += 1;
             };
-            crate::region::meanwhile::while_it(act, || {
-                for number in 0..12 {
-                    match send(&ends.main, &message(number, 200)) {
-                        Ok(()) => {}
-                        Err(SendError::Corrupt(_)) => corrupt += 1,
-                        Err(other) => panic!("{other:?}"),
-                    }
+            for sent in crate::region::meanwhile::while_it(act, || send_all(&ends)) {
+                match sent {
+                    Ok(()) => taken += 1,
+                    Err(SendError::Corrupt(_)) => corrupt += 1,
+                    Err(other) => panic!("{other:?}"),
                 }
-            });
+            }
+            let tx = ends.main.tx.lock();
+            assert!(
+                tx.writer.accepts_its_own_head(),
+                "the head {value} of access {at} was not the one that was checked"
+            );
         }
     }
-    assert!(corrupt > 1000, "{corrupt}");
+    assert!(corrupt > 1000 && taken > 1000, "{corrupt} corrupt, {taken} taken");
 }
 
 /// A thread that waits at this end until it is told to be done.

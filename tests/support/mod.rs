@@ -12,7 +12,7 @@ pub(crate) use filter::*;
 pub(crate) use process::*;
 #[allow(unused_imports, reason = "each test binary uses its part")]
 pub(crate) use puppet::*;
-use ringmain::{Backing, ErrorKind, IpcMain, IpcMainBuilder, IpcRenderer, WebContents};
+use ringmain::{Backing, ErrorKind, IpcMain, IpcMainBuilder, IpcMainEvent, IpcRenderer, WebContents};
 use std::ops::Deref;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -104,6 +104,33 @@ pub(crate) fn told(ipc_main: &IpcMain) -> Receiver<Told> {
         let _ = to.send(Told { renderer: told.renderer, channel: told.channel.clone(), kind, text });
     });
     from
+}
+
+/// Calls of "never" wait for ever; each is told.
+pub(crate) fn never_answers(ipc_main: &IpcMain, called: std::sync::mpsc::Sender<()>) {
+    let never = move |_event: ringmain::IpcMainInvokeEvent, (): ()| {
+        let _ = called.send(());
+        async {
+            std::future::pending::<()>().await;
+            Ok(())
+        }
+    };
+    ipc_main.handle_async("never", never).expect("a handler");
+}
+
+/// What [`checked_sums`] asks.
+pub(crate) fn add_sums(ipc_main: &IpcMain) {
+    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).expect("a handler");
+    ipc_main.on("ask", |event: &IpcMainEvent, (a,): (i64,)| event.set_return_value(a));
+}
+
+/// So many calls and synchronous messages.
+pub(crate) fn checked_sums(ipc_renderer: &IpcRenderer, count: i64) {
+    for round in 0..count {
+        let sum: i64 = ipc_renderer.invoke("add", (round, 1)).wait().unwrap();
+        let answer: i64 = ipc_renderer.send_sync("ask", (round,)).unwrap();
+        assert_eq!((sum, answer), (round + 1, round));
+    }
 }
 
 /// In a child: connected to the main that spawned it.

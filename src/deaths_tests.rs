@@ -948,12 +948,12 @@ fn a_listening_socket_that_cannot_be_watched_again_is_tried_again() {
     let refused = engine.clone();
     let all = std::thread::spawn(move || {
         refuse(&[Refused { call: libc::SYS_epoll_ctl, with: None }], libc::ENOMEM);
-        refused.watch.rest(false)
+        refused.watch.end_rest().is_some()
     });
-    assert!(!all.join().unwrap(), "nobody tries again");
-    assert!(engine.watch.rest(false));
+    assert!(all.join().unwrap(), "nobody tries again");
+    assert_eq!(engine.watch.end_rest(), None);
     // One that is watched already is no reason to try once more.
-    assert!(engine.watch.rest(false));
+    assert_eq!(engine.watch.end_rest(), None);
     let ipc_renderer = connect(&directory).unwrap();
     assert_eq!(ipc_renderer.invoke::<String>("answer", ()).timeout(PATIENCE).wait().unwrap(), "answered");
 }

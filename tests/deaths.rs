@@ -8,6 +8,7 @@ use rustix::process::{Signal, WaitOptions};
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,6 +33,7 @@ fn children() {
         ("asks once", asks_once),
         ("starts another program", starts_another_program),
         ("becomes another program", becomes_another_program),
+        ("becomes another program when told", becomes_another_program_when_told),
         ("main whose host waits", main_whose_host_waits),
         ("main that leaves a name", main_that_leaves_a_name),
         ("connects by name", connects_by_name),
@@ -380,15 +382,7 @@ fn main_in_the_middle() {
         kept.lock().unwrap().push(event.clone());
         tell.send(())
     });
-    ipc_main
-        .handle_async("never", move |_event, (): ()| {
-            called.send(()).unwrap();
-            async {
-                std::future::pending::<()>().await;
-                Ok(())
-            }
-        })
-        .unwrap();
+    support::never_answers(&ipc_main, called);
     let child = spawn(&ipc_main, "renderer of the middle");
     for _ in 0..3 {
         next(&both, "three calls that wait");
@@ -681,6 +675,10 @@ fn a_kill_is_noticed_though_a_program_that_the_renderer_has_started_holds_its_so
 fn becomes_another_program() {
     let ipc_renderer = connected();
     ipc_renderer.send("last", ()).unwrap();
+    become_cat();
+}
+
+fn become_cat() -> ! {
     let error = Command::new("cat").exec();
     panic!("{error}");
 }
@@ -703,6 +701,58 @@ fn a_renderer_that_becomes_another_program_has_closed_its_link_while_its_process
     drop(stdin);
     until("its process is reaped", || child.process().exit_status() == Some(ExitStatus::Exited(Some(0))));
     nothing_more(&ipc_main, &gone);
+}
+
+fn becomes_another_program_when_told() {
+    let ipc_renderer = connected();
+    ipc_renderer.send("here", ()).unwrap();
+    assert_eq!(line(), "go");
+    become_cat();
+}
+
+/// The socket hangs up, and why is waited for; when that time is over the thread that watches has not looked yet, and the
+/// process has ended meanwhile.
+#[test]
+fn a_death_is_told_with_its_reason_by_who_looks_for_it_too_late() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+    /// Longer than a link waits for its process to end.
+    const LATE: Duration = Duration::from_millis(300);
+    let directory = TempDir::new();
+    let gates = [Gate::default(), Gate::default()];
+    let (held, visitors) = (gates.clone(), AtomicUsize::new(0));
+    let policy = move |_: &_| {
+        held[visitors.fetch_add(1, Ordering::Relaxed)].wait();
+        false
+    };
+    let ipc_main = builder().runtime_dir(&*directory).accept(policy).build().unwrap();
+    let (here, gone) = (received::<()>(&ipc_main, "here"), gone(&ipc_main));
+    let visit = ["one", "two"].map(|name| {
+        let address = SocketAddrUnix::new(ipc_main.listen(name).unwrap()).unwrap();
+        move || {
+            let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+            rustix::net::connect(&socket, &address).unwrap();
+            socket
+        }
+    });
+    let mut program = child("becomes another program when told");
+    program.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let child = Child(ipc_main.spawn(program).unwrap());
+    next(&here, "the renderer");
+    let _first = visit[0]();
+    gates[0].reached();
+    // Watch is held up. When it goes on it sees the hang-up, and then the second one, who holds it up again.
+    let mut stdin = child.process().take_stdin().unwrap();
+    say(&mut stdin, "go");
+    let name = format!("/proc/{}/comm", child.process().id());
+    until("it has become another program", || std::fs::read_to_string(&name).is_ok_and(|name| name == "cat\n"));
+    let _second = visit[1]();
+    gates[0].open();
+    gates[1].reached();
+    signal(child.process().id(), Signal::KILL);
+    until("it is dead", || !lives(child.process().id()));
+    std::thread::sleep(LATE);
+    gates[1].open();
+    assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
 }
 
 // ---- a host that waits for any child ------------------------------------------------------------------------------

@@ -163,15 +163,14 @@ impl Watch {
         let mut resting: Option<Instant> = None;
         while !self.stopping.load(Ordering::Acquire) {
             let now = Instant::now();
-            let deadline = self.expire(now).into_iter().chain(resting).min();
+            let deadline = self.expire(now, &mut buffer).into_iter().chain(resting).min();
             let timeout = deadline.map(|at| at.saturating_duration_since(now));
             if let Err(error) = self.poller.wait(&mut events, timeout) {
                 engine.report(None, None, Error::system("cannot wait for sockets", error));
                 return;
             }
             if resting.is_some_and(|until| Instant::now() >= until) {
-                // Watched again, or tried again: nobody would be accepted any more.
-                resting = (!self.rest(false)).then(|| Instant::now() + ACCEPT_REST);
+                resting = self.end_rest();
             }
             for event in &events {
                 let low = event.token as u32;
@@ -217,13 +216,18 @@ impl Watch {
     }
 
     /// Tells every link whose deadline is over; returns the next one.
-    fn expire(&self, now: Instant) -> Option<Instant> {
+    fn expire(&self, now: Instant, buffer: &mut [u8]) -> Option<Instant> {
         let links: Vec<_> = self.links.lock().values().cloned().collect();
         let mut next: Option<Instant> = None;
         for link in links {
             let deadline = link.machine.lock().next_deadline();
             let Some(at) = deadline else { continue };
             if at <= now {
+                // What it was waited for may be there, and we late.
+                self.process(&link, buffer);
+                if link.pipe().is_none() {
+                    self.socket(&link, buffer);
+                }
                 link.feed(|machine, now| machine.timeout(now));
             } else {
                 next = Some(next.map_or(at, |next| next.min(at)));
@@ -325,6 +329,12 @@ impl Watch {
                 false
             }
         }
+    }
+
+    /// Looks at the listening sockets again. When it is to be tried once more, if the kernel had no room for one of them:
+    /// nobody would be accepted there any more.
+    pub(crate) fn end_rest(&self) -> Option<Instant> {
+        (!self.rest(false)).then(|| Instant::now() + ACCEPT_REST)
     }
 
     /// Looks away from the listening sockets for a moment, or back at them. False: the kernel had no room for one of them.

@@ -92,6 +92,14 @@ impl Program {
         self.output = Some(until_said(output, line));
     }
 
+    /// Waits until it has written one of these lines; which one.
+    pub(crate) fn until_it_says_one_of<'a>(&mut self, lines: &[&'a str]) -> &'a str {
+        let output = self.output.take().expect("a pipe");
+        let (output, line) = until_said_one_of(output, lines);
+        self.output = Some(output);
+        line
+    }
+
     /// Its standard output.
     pub(crate) fn take_output(&mut self) -> BufReader<ChildStdout> {
         self.output.take().expect("a pipe")
@@ -148,21 +156,26 @@ pub(crate) fn say(stdin: &mut ChildStdin, line: &str) {
 }
 
 /// Waits until a child has written this line, and skips what the test harness writes.
-pub(crate) fn until_said(mut output: BufReader<ChildStdout>, line: &str) -> BufReader<ChildStdout> {
-    let wanted = line.to_string();
-    let (output, found) = bounded(&format!("waiting for the line {line:?} of a child"), move || {
+pub(crate) fn until_said(output: BufReader<ChildStdout>, line: &str) -> BufReader<ChildStdout> {
+    until_said_one_of(output, &[line]).0
+}
+
+fn until_said_one_of<'a>(mut output: BufReader<ChildStdout>, lines: &[&'a str]) -> (BufReader<ChildStdout>, &'a str) {
+    let wanted: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
+    let (output, found) = bounded(&format!("waiting for a line of {lines:?} of a child"), move || {
         let mut read = String::new();
         loop {
             read.clear();
             let len = output.read_line(&mut read).expect("a line");
             // The harness ends no line before it runs a test.
-            if len == 0 || read.trim_end().ends_with(&wanted) {
-                return (output, len > 0);
+            let found = wanted.iter().position(|line| read.trim_end().ends_with(line));
+            if len == 0 || found.is_some() {
+                return (output, found);
             }
         }
     });
-    assert!(found, "the child ended without saying {line:?}");
-    output
+    let found = found.unwrap_or_else(|| panic!("the child ended without saying one of {lines:?}"));
+    (output, lines[found])
 }
 
 /// In a child: the next line of the standard input, "" at its end.

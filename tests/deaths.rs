@@ -745,6 +745,9 @@ fn a_death_is_told_with_its_reason_by_who_looks_for_it_too_late() {
     say(&mut stdin, "go");
     let name = format!("/proc/{}/comm", child.process().id());
     until("it has become another program", || std::fs::read_to_string(&name).is_ok_and(|name| name == "cat\n"));
+    // Which runs: its sockets are closed.
+    say(&mut stdin, "it has");
+    until_said(BufReader::new(child.process().take_stdout().unwrap()), "it has");
     let _second = visit[1]();
     gates[0].open();
     gates[1].reached();

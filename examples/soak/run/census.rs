@@ -134,6 +134,13 @@ fn threads() -> Vec<String> {
     sorted(names("/proc/self/task").into_iter().filter_map(name).map(|name| name.trim_end().to_string()).collect())
 }
 
+/// What a process does: T, it was stopped, perhaps by somebody else.
+pub(crate) fn state(process: u32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().next());
+    state.unwrap_or("gone").to_string()
+}
+
 /// Zombies included.
 fn children(of: u32) -> Vec<String> {
     let is_child = |pid: &String| {

@@ -1,6 +1,6 @@
 //! The acts: starts renderers, lets them run, kills, stops and closes them, and looks what is left.
 
-use super::census::{Census, MEMORY_TOLERANCE_KIB};
+use super::census::{self, Census, MEMORY_TOLERANCE_KIB};
 use super::counts::{Journal, Kind};
 use super::driver::Driver;
 use super::options::Options;
@@ -560,11 +560,18 @@ impl<'a> Act<'a> {
                     .iter()
                     .map(|peer| {
                         let [stopped, settled] = [&peer.stopped, &peer.settled].map(|it| it.load(Ordering::Relaxed));
-                        let stats = peer.web_contents.stats();
-                        format!("{:?} stopped: {stopped} settled: {settled} {stats:?}", peer.web_contents)
+                        let (stats, state) =
+                            (peer.web_contents.stats(), census::state(peer.web_contents.process().id()));
+                        format!("{:?} ({state}) stopped: {stopped} settled: {settled} {stats:?}", peer.web_contents)
                     })
                     .collect();
-                return Err(format!("waited {:?} in vain {what}: {}", self.run.options.patience, peers.join("; ")));
+                return Err(format!(
+                    "waited {:?} in vain {what}: host settled: {} {:?}; {}",
+                    self.run.options.patience,
+                    self.world.host_settled.load(Ordering::Relaxed),
+                    self.world.host_contents.wait().stats(),
+                    peers.join("; ")
+                ));
             }
             self.run.faults.pause(Duration::from_millis(1));
         }

@@ -727,7 +727,7 @@ fn stand_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), tol
         gate.open(); // it goes on, to sleep
     }
     let (at, passes, holds) = (step.at, step.passes, gate.clone());
-    let hold = move || failpoint::hold(at, passes, &holds);
+    let hold = move || failpoint::hold(at, passes, move || holds.wait());
     match step.act {
         Reply => *REPLY.lock().unwrap() = Some(Box::new(hold)),
         _ => hold(),
@@ -847,7 +847,8 @@ fn main_that_stands_at_each_step() {
     }
     for (at, _) in MAINS_HANDSHAKE {
         let gate = Gate::default();
-        failpoint::hold(at, 0, &gate);
+        let holds = gate.clone();
+        failpoint::hold(at, 0, move || holds.wait());
         let mut command = child("renderer that is killed while it connects");
         command.env("TEST_AT", "link watched").env("TEST_DIRECTORY", &*directory);
         let mut program = Program::start(command);
@@ -900,7 +901,8 @@ fn renderer_that_stands_at_each_step() {
     for at in RENDERERS_HANDSHAKE.iter().chain(&["connected to a name"]) {
         let mut program = start("main that is killed");
         let gate = Gate::default();
-        failpoint::hold(at, 0, &gate);
+        let holds = gate.clone();
+        failpoint::hold(at, 0, move || holds.wait());
         let path = directory.to_path_buf();
         let connecting = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("main"));
         gate.reached();

@@ -10,7 +10,6 @@ pub(crate) use armed::{arm, hold, reached};
 
 #[cfg(all(test, not(loom)))]
 mod armed {
-    use crate::deaths_tests::support::Gate;
     use std::io::Write;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,11 +22,13 @@ mod armed {
         step: String,
         passes: u32,
         /// Where its thread waits; without one the process is to be killed.
-        gate: Option<Gate>,
+        wait: Option<Wait>,
     }
 
-    fn set(step: &str, passes: u32, gate: Option<Gate>) {
-        *ARMED.lock().unwrap() = Some(Armed { step: step.to_string(), passes, gate });
+    type Wait = Box<dyn FnOnce() + Send>;
+
+    fn set(step: &str, passes: u32, wait: Option<Wait>) {
+        *ARMED.lock().unwrap() = Some(Armed { step: step.to_string(), passes, wait });
         IS_ARMED.store(true, Ordering::Release);
     }
 
@@ -37,9 +38,9 @@ mod armed {
         set(step, passes, None);
     }
 
-    /// Whoever comes to `step` after `passes` others waits at `gate`, and then goes on.
-    pub(crate) fn hold(step: &str, passes: u32, gate: &Gate) {
-        set(step, passes, Some(gate.clone()));
+    /// Whoever comes to `step` after `passes` others waits, and then goes on.
+    pub(crate) fn hold(step: &str, passes: u32, wait: impl FnOnce() + Send + 'static) {
+        set(step, passes, Some(Box::new(wait)));
     }
 
     pub(crate) fn reached(step: &'static str) {
@@ -52,11 +53,11 @@ mod armed {
             here.passes -= 1;
             return;
         }
-        let gate = here.gate.take();
+        let wait = here.wait.take();
         *armed = None;
         drop(armed);
-        if let Some(gate) = gate {
-            return gate.wait();
+        if let Some(wait) = wait {
+            return wait();
         }
         std::io::stdout().write_all(format!("at {step}\n").as_bytes()).expect("whoever kills us listens");
         while !step.ends_with("sleeps") {

@@ -6,11 +6,13 @@
 
 mod support;
 
-use ringmain::{IpcMain, Wait};
+use ringmain::{Budget, Dispatch, IpcMain, IpcRenderer, Wait};
+use std::cell::Cell;
+use std::time::Duration;
 
 #[test]
 fn children() {
-    support::play(&[("sealed", sealed)]);
+    support::play(&[("sealed", sealed), ("sealed polls", sealed_polls)]);
 }
 
 /// Rounds after which every buffer has its size.
@@ -68,4 +70,57 @@ fn sealed() {
 #[test]
 fn calls_and_synchronous_messages_make_no_system_call_on_either_side_while_both_spin() {
     support::alone("sealed");
+}
+
+/// A game's loop: most polls find nothing, some find what another thread has sent.
+fn sealed_polls() {
+    let ipc_main = IpcMain::builder().dispatch(Dispatch::Manual).build().unwrap();
+    let renderers: Vec<_> = (0..10).map(|_| IpcRenderer::builder().attach(&ipc_main).unwrap()).collect();
+    let heard = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let hears = heard.clone();
+    ipc_main.on("n", move |_event, (_n,): (u64,)| _ = hears.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let polled = Cell::new(0_u64);
+    let poll = || {
+        ipc_main.poll(Budget::time(Duration::from_millis(1))).unwrap();
+        polled.set(polled.get() + 1);
+    };
+    let until_heard = |count| {
+        while heard.load(std::sync::atomic::Ordering::Relaxed) < count {
+            poll()
+        }
+    };
+    // All have connected, and every buffer has its size.
+    while ipc_main.all_web_contents().iter().any(|renderer| renderer.stats().messages_received == 0) {
+        renderers.iter().for_each(|renderer| renderer.send("n", (1_u64,)).unwrap());
+        poll();
+    }
+    let before = heard.load(std::sync::atomic::Ordering::Relaxed);
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let sender = std::thread::spawn(move || {
+        gone.recv().unwrap();
+        for n in 0..1000_u64 {
+            renderers.iter().for_each(|renderer| renderer.send("n", (n,)).unwrap());
+        }
+        std::mem::forget(renderers);
+    });
+    // What was sent until now comes first.
+    for _ in 0..1000 {
+        poll();
+    }
+    let before = before.max(heard.load(std::sync::atomic::Ordering::Relaxed));
+    go.send(()).unwrap();
+    std::mem::forget(sender);
+    seal_this_thread();
+    until_heard(before + 10_000);
+    let polls = polled.get();
+    while polled.get() < polls + 1_000_000 {
+        poll();
+    }
+    // SAFETY: ends the process at once, without running anything.
+    unsafe { libc::_exit(0) }
+}
+
+#[test]
+fn a_poll_makes_no_system_call_whether_it_finds_something_or_not() {
+    support::alone("sealed polls");
 }

@@ -158,6 +158,22 @@ pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits, end: End) -> Result<
     };
     let &[kind, flags, zero_a, zero_b, f0, f1, f2, f3, ref words @ ..] = header;
     let &[c0, c1, c2, c3, c4, c5, c6, c7, l0, l1, l2, l3, s0, s1, s2, s3] = words;
+    let frame = u32::from_le_bytes([f0, f1, f2, f3]);
+    let call = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
+    let peer = u32::from_le_bytes([s0, s1, s2, s3]);
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    // What most messages are that have no answer, in one look: nothing of it is set but kind, frame and channel.
+    if u32::from_le_bytes([kind, flags, zero_a, zero_b]) == Kind::Send as u32
+        && frame != 0
+        && call == 0
+        && peer == 0
+        && len <= limits.max_text
+        && let Some((channel, payload)) = rest.split_at_checked(len)
+        && let Ok(channel) = std::str::from_utf8(channel)
+    {
+        let envelope = Envelope { kind: Kind::Send, caller_awake: false, frame, call, channel, peer, peer_frame: 0 };
+        return Ok((envelope, payload));
+    }
     let kind = match Kind::from_byte(kind) {
         Some(kind) if kind.may_arrive_at(end) => kind,
         Some(kind) => return violation(format!("a message of kind {kind:?}, which is not for this side")),
@@ -166,22 +182,18 @@ pub(crate) fn split<'a>(message: &'a [u8], limits: &Limits, end: End) -> Result<
     if flags & !CALLER_AWAKE != 0 || zero_a != 0 || zero_b != 0 {
         return violation(format!("reserved bits of a header are set: {flags:#04x} {zero_a:#04x} {zero_b:#04x}"));
     }
-    let frame = u32::from_le_bytes([f0, f1, f2, f3]);
     if frame == 0 {
         return violation(format!("{kind:?} of frame 0, where frames count from 1"));
     }
-    let call = u64::from_le_bytes([c0, c1, c2, c3, c4, c5, c6, c7]);
     let (call, peer_frame) = match u32::try_from(call) {
         Ok(frame) if kind.has_peer_frame() && frame != 0 => (0, frame),
         _ if kind.has_peer_frame() => return violation(format!("{kind:?} names a frame {call:#x}, which cannot be")),
         _ if kind.has_call() != (call != 0) => return violation(format!("{kind:?} with call id {call}")),
         _ => (call, 0),
     };
-    let peer = u32::from_le_bytes([s0, s1, s2, s3]);
     if kind.has_peer() != (peer != 0) {
         return violation(format!("{kind:?} with renderer {peer} at the other side of main"));
     }
-    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
     if len > limits.max_text {
         return violation(format!("a channel name of {len} bytes, where {} are allowed", limits.max_text));
     }

@@ -360,8 +360,8 @@ pub enum Wait {
     #[default]
     Adaptive,
     /// Spin for ever: the lowest latency, one core at 100 %. (A thread of a real-time class does so only where the builder's
-    /// `spin_on_real_time` says so.) A thread for which another one reads meanwhile does so as long
-    /// as a wake-up costs, then sleeps: that other one may need its core.
+    /// `spin_on_real_time` says so.) A thread for which another one reads meanwhile does so as long as a wake-up costs, then
+    /// sleeps, and so does a dispatcher that was woken to send what had found no room: those others may need its core.
     Spin,
     /// Sleep at once: the least CPU.
     Park,

@@ -13,7 +13,7 @@ use crate::link::EXIT_GRACE;
 use crate::pipe::{BUDGET_RETRY, Lead, Pipe, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
 use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
-use crate::wake::{Bell, LOOKS, Next};
+use crate::wake::{Bell, LOOKS, Next, Spin, Spinning};
 use crate::wire::{self, Envelope};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -116,6 +116,8 @@ pub(super) struct Dispatcher {
     limit: Option<Limit>,
     /// When whoever waits for the process's budget is looked at again, in manual dispatch.
     retry_at: Option<Instant>,
+    /// It has slept and found nothing to do since but to drain a queue.
+    has_only_drained: bool,
 }
 
 /// What is left of a `poll`'s budget.
@@ -130,6 +132,12 @@ pub(super) fn run(engine: &Arc<Engine>) {
     let mut dispatcher = Dispatcher::new(engine.clone());
     dispatcher.run();
     dispatcher.end();
+}
+
+/// Begins a wait. Who was woken and finds nothing but room for our queue never spins without end: the thread that sends may
+/// need our core, and we are rung again.
+fn begin_to_spin(spin: &Spin, has_only_drained: bool) -> Spinning<'_> {
+    if has_only_drained { spin.begin_to_follow() } else { spin.begin() }
 }
 
 /// An epoll in which a dispatcher sleeps, and from here on its bell rings.
@@ -158,12 +166,13 @@ impl Dispatcher {
             moved: false,
             limit: None,
             retry_at: None,
+            has_only_drained: false,
         }
     }
 
     fn run(&mut self) {
         let engine = self.engine.clone();
-        let mut spinning = engine.dispatcher_spin.begin();
+        let mut spinning = begin_to_spin(&engine.dispatcher_spin, self.has_only_drained);
         loop {
             if self.engine.bell.clear() {
                 self.find_touched();
@@ -174,11 +183,12 @@ impl Dispatcher {
             let mut busy = self.run_commands();
             busy |= self.run_tasks();
             busy |= self.run_deadlines();
+            self.has_only_drained &= !busy;
             busy |= self.turn_links();
             busy |= std::mem::take(&mut self.moved);
             if busy {
                 spinning.succeeded();
-                spinning = engine.dispatcher_spin.begin();
+                spinning = begin_to_spin(&engine.dispatcher_spin, self.has_only_drained);
                 self.look_at_quiet();
                 continue;
             }
@@ -187,10 +197,13 @@ impl Dispatcher {
                     Spun::Nothing => spinning.looked(HOLD_ROUNDS),
                     Spun::Read => {
                         spinning.succeeded();
-                        spinning = engine.dispatcher_spin.begin();
+                        spinning = begin_to_spin(&engine.dispatcher_spin, self.has_only_drained);
                         self.look_at_quiet();
                     }
-                    Spun::NotOurs => self.sleep(None),
+                    Spun::NotOurs => {
+                        self.sleep(None);
+                        spinning = begin_to_spin(&engine.dispatcher_spin, self.has_only_drained);
+                    }
                 },
                 Next::LookAround => self.look_at_quiet(),
                 Next::Sleep => self.sleep(None),
@@ -693,6 +706,7 @@ impl Dispatcher {
         } else {
             engine.sleep.private(&engine.bell, until);
         }
+        self.has_only_drained = true;
         failpoint::reached("dispatcher woken");
     }
 
@@ -775,6 +789,7 @@ impl Dispatcher {
         }
         if messages > 0 {
             busy = true;
+            self.has_only_drained = false;
             if let Some(entry) = self.links.get_mut(&id) {
                 entry.rings = 0;
                 entry.talked = true;
@@ -899,6 +914,7 @@ impl Dispatcher {
         pipe.publish_head(&mut rx);
         pipe.step_aside(rx);
         self.moved |= moved;
+        self.has_only_drained &= !moved;
         if let Some(entry) = self.links.get_mut(&link.id) {
             if let Some(ahead) = ahead {
                 entry.ahead = ahead;

@@ -1209,12 +1209,14 @@ fn floods() {
             }
         }
         let stats = stage.web_contents(&hostile).stats();
-        assert!(stats.queued_bytes as usize <= LIMIT + 2000, "{stats:?}");
+        // A reply that finds no room becomes a short one, which always does.
+        let most = |stats: &ringmain::Stats| LIMIT + 2000 + 256 * stats.refused_full as usize;
+        assert!(stats.queued_bytes as usize <= most(&stats), "{stats:?}");
         stage.is_well();
         // What main sends itself is refused.
         let error = (0..2 * LIMIT / 1000).find_map(|_| web_contents.send("text", ("x".repeat(1000),)).err());
         assert_eq!(error.expect("refused").kind(), ErrorKind::Full);
-        assert!(web_contents.stats().queued_bytes as usize <= LIMIT + 2000);
+        assert!(web_contents.stats().queued_bytes as usize <= most(&web_contents.stats()));
         // Another one floods this one by way of main: a quarter of its queue, the rest is dropped and shown.
         let mut other = stage.hostile();
         for _ in 0..200 {
@@ -1228,8 +1230,8 @@ fn floods() {
             )));
         }
         assert!(other.is_answered());
-        let queued = web_contents.stats().queued_bytes as usize;
-        assert!(queued <= LIMIT + LIMIT / 4 + 3000, "{queued}");
+        let stats = web_contents.stats();
+        assert!(stats.queued_bytes as usize <= most(&stats) + LIMIT / 4 + 1000, "{stats:?}");
         assert!(stage.web_contents(&other).stats().undeliverable > 100);
         stage.works(&mut other, "the other one");
         stage.is_well();

@@ -249,7 +249,8 @@ macro_rules! common_options {
 
         /// With [`Wait::Spin`](crate::Wait::Spin), a thread of class `SCHED_FIFO` or `SCHED_RR` that waits spins as long as
         /// a wake-up costs only, then sleeps: endlessly it would keep what it waits for off its core, and `RLIMIT_RTTIME`
-        /// kills the process. `true` lets it spin all the same. Default `false`.
+        /// kills the process. `true` lets it spin all the same. Default `false`. The class counts that a thread has when it first
+        /// waits.
         #[must_use]
         pub fn spin_on_real_time(mut self, spins: bool) -> Self {
             self.config.spin_on_real_time = spins;

@@ -398,7 +398,12 @@ impl Spin {
     #[inline]
     pub(crate) fn begin(&self) -> Spinning<'_> {
         let parked = self.mode == Wait::Adaptive && self.budget.load(Ordering::Relaxed) == 0;
-        Spinning { spin: self, rounds: 0, clocks: 0, since: None, parked, is_endless: self.mode == Wait::Spin }
+        Spinning { spin: self, rounds: 0, clocks: 0, since: None, parked, is_endless: self.is_endless() }
+    }
+
+    #[inline]
+    fn is_endless(&self) -> bool {
+        self.mode == Wait::Spin && (self.on_real_time || !is_real_time())
     }
 
     /// The same beside somebody who reads for us: never without end, because that thread may need our core.
@@ -406,6 +411,21 @@ impl Spin {
         let parked = self.mode == Wait::Park || self.budget.load(Ordering::Relaxed) == 0;
         Spinning { parked, is_endless: false, ..self.begin() }
     }
+}
+
+/// Whether the calling thread was of a real-time class when it first waited: to ask each time would be a system call each
+/// time.
+#[inline]
+fn is_real_time() -> bool {
+    #[cfg(not(loom))]
+    {
+        thread_local! {
+            static IS: std::cell::OnceCell<bool> = const { std::cell::OnceCell::new() };
+        }
+        IS.try_with(|is| *is.get_or_init(crate::sys::is_real_time)).unwrap_or(false)
+    }
+    #[cfg(loom)]
+    false
 }
 
 /// One wait of a [`Spin`].
@@ -456,10 +476,6 @@ impl Spinning<'_> {
         }
         self.clocks = self.rounds / ROUNDS_PER_CLOCK;
         if self.is_endless {
-            #[cfg(not(loom))]
-            if self.clocks == 1 && !self.spin.on_real_time && crate::sys::is_real_time() {
-                self.is_endless = false;
-            }
             return Next::LookAround;
         }
         let budget = u64::from(self.spin.budget.load(Ordering::Relaxed));

@@ -94,24 +94,27 @@ fn sealed_polls() {
         renderers.iter().for_each(|renderer| renderer.send("n", (1_u64,)).unwrap());
         poll();
     }
-    let before = heard.load(std::sync::atomic::Ordering::Relaxed);
     let (go, gone) = std::sync::mpsc::channel::<()>();
     let sender = std::thread::spawn(move || {
-        gone.recv().unwrap();
-        for n in 0..1000_u64 {
-            renderers.iter().for_each(|renderer| renderer.send("n", (n,)).unwrap());
+        while let Ok(()) = gone.recv() {
+            for n in 0..1000_u64 {
+                renderers.iter().for_each(|renderer| renderer.send("n", (n,)).unwrap());
+            }
         }
-        std::mem::forget(renderers);
     });
     // What was sent until now comes first.
     for _ in 0..1000 {
         poll();
     }
-    let before = before.max(heard.load(std::sync::atomic::Ordering::Relaxed));
+    let before = heard.load(std::sync::atomic::Ordering::Relaxed);
+    for rounds in 1..=10 {
+        go.send(()).unwrap();
+        until_heard(before + rounds * 10_000);
+    }
     go.send(()).unwrap();
-    std::mem::forget(sender);
+    std::mem::forget((go, sender));
     seal_this_thread();
-    until_heard(before + 10_000);
+    until_heard(before + 110_000);
     let polls = polled.get();
     while polled.get() < polls + 1_000_000 {
         poll();

@@ -276,19 +276,6 @@ mod storage {
             let _ = position;
         }
 
-        /// Asks for the line of a position for writing: a hint, which changes nothing.
-        #[inline(always)]
-        pub(crate) fn prefetch_to_write(&self, position: u64) {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch never faults, and the address lies in the words. The intrinsic would read where the
-            // build is for any x86-64; processors without the instruction take it for none.
-            unsafe {
-                let word = self.base.add(position as usize & self.mask);
-                std::arch::asm!("prefetchw [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags));
-            }
-            let _ = position;
-        }
-
         /// Copies `bytes` into the words from `position` on, which must not run over the end. The last word is
         /// filled up with zeros.
         ///
@@ -494,8 +481,6 @@ mod storage {
         }
 
         pub(crate) fn prefetch_behind(&self, _position: u64) {}
-
-        pub(crate) fn prefetch_to_write(&self, _position: u64) {}
 
         pub(crate) fn populate(&self, _from: usize, _to: usize) -> bool {
             true

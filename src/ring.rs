@@ -41,12 +41,6 @@ const PADDING: u8 = 4;
 /// page keeps them apart.
 pub(crate) const APART: usize = 2048;
 
-/// Words of a cache line.
-const LINE: u64 = 8;
-
-/// Words from the next record to the line that the writer asks for.
-const AHEAD: u64 = 4 * LINE;
-
 /// What is shorter is copied at once.
 const LONG: usize = 1024;
 
@@ -262,11 +256,6 @@ impl Reservation<'_> {
             words.at(self.writer.position).store(record_word(PADDING, bytes), release);
         }
         self.writer.position = next;
-        // The reader has had these lines, and getting them back takes longer than encoding a message. So far ahead, and
-        // two at once, so that a run of short messages finds its lines here.
-        for line in [AHEAD, AHEAD + LINE] {
-            words.prefetch_to_write(next + line);
-        }
     }
 }
 

@@ -66,7 +66,8 @@ impl Default for Budget {
 /// What a `poll` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Polled {
-    /// Callbacks that ran.
+    /// Callbacks that ran: messages, whether anybody listens or not, hooks, steps of async handlers. What ran while one of
+    /// them waited is not counted.
     pub ran: usize,
     /// The budget was used up and more waits.
     pub more: bool,

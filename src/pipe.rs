@@ -670,11 +670,11 @@ impl Pipe {
 
     // ---- the role -----------------------------------------------------------------------------------------------
 
-    /// Whether something lies in the ring that nobody has read, as far as can be seen without the role: while somebody
-    /// holds it, or has only just left, it may be wrong.
+    /// Whether something lies in the ring that nobody reads, as far as can be seen without the role. Whoever holds that reads
+    /// on, or rings the dispatcher when it leaves.
     #[inline]
     pub(crate) fn has_arrived(&self) -> bool {
-        self.incoming.at(self.read_to.load(Ordering::Relaxed)).load(Ordering::Relaxed) != 0
+        !self.rx.is_held() && self.incoming.at(self.read_to.load(Ordering::Relaxed)).load(Ordering::Relaxed) != 0
     }
 
     /// Whether our dispatcher's announcement stands: then whoever writes rings it.

@@ -54,6 +54,12 @@ impl<T> Role<T> {
         }
     }
 
+    /// Whether somebody holds it. A hint.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & HELD != 0
+    }
+
     /// Takes the role, or leaves word that it is wanted: then its holder will pass it on.
     pub(crate) fn take_or_want(&self) -> Option<Held<'_, T>> {
         if let Some(held) = self.try_take() {

@@ -25,6 +25,7 @@ fn children() {
         ("starts and stops", starts_and_stops),
         ("says how it is scheduled", says_how_it_is_scheduled),
         ("spins on real time", spins_on_real_time),
+        ("no descriptor left", no_descriptor_left),
     ]);
 }
 
@@ -756,6 +757,343 @@ fn removals_from_within_each_others_callbacks_do_not_wait_for_each_other() {
     ipc_renderer.send("n", ()).unwrap();
     web_contents.send("n", ()).unwrap();
     assert!(support::next(&is_done, "the one removal") && support::next(&is_done, "the other removal"));
+}
+
+// ---- found by reading it again ----------------------------------------------------------------------------------
+
+/// An async handler that is never ready and wakes itself each time.
+fn yields() -> impl Future<Output = Result<(), HandlerError>> {
+    std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+}
+
+fn never() -> impl Future<Output = Result<(), HandlerError>> {
+    std::future::pending()
+}
+
+#[test]
+fn a_poll_that_uses_its_budget_up_as_nothing_is_left_still_leaves_a_descriptor_that_tells() {
+    let (ipc_main, ipc_renderer) = polled_main();
+    ipc_main.on("n", |_, ()| ());
+    let fd = ipc_main.as_fd().unwrap();
+    settle(&ipc_main);
+    ipc_renderer.send("n", ()).unwrap();
+    assert!(is_readable(fd, PATIENCE));
+    assert_eq!(ipc_main.poll(Budget::messages(1)).unwrap(), Polled { ran: 1, more: false });
+    assert_eq!(ipc_main.poll(Budget::messages(0)).unwrap(), Polled { ran: 0, more: false });
+    let _second = IpcRenderer::builder().attach(&ipc_main).unwrap();
+    assert!(is_readable(fd, PATIENCE), "it has connected");
+    settle(&ipc_main);
+    ipc_renderer.send("n", ()).unwrap();
+    assert!(is_readable(fd, PATIENCE));
+}
+
+#[test]
+fn no_message_of_three_renderers_is_left_behind_whatever_the_budgets() {
+    let ipc_main = manual().build().unwrap();
+    let renderers = [(); 3].map(|()| IpcRenderer::builder().attach(&ipc_main).unwrap());
+    let seen = Arc::new(AtomicU64::new(0));
+    let sees = seen.clone();
+    ipc_main.on("n", move |_, (_n,): (u64,)| _ = sees.fetch_add(1, Ordering::Relaxed));
+    let each = messages() / 5;
+    let senders = renderers.map(|ipc_renderer| {
+        std::thread::spawn(move || {
+            send_at_random(each, |n| ipc_renderer.send_timeout("n", (n,), PATIENCE).unwrap());
+            ipc_renderer
+        })
+    });
+    let fd = ipc_main.as_fd().unwrap();
+    let mut budgets = [1, 2, 3, 7].into_iter().cycle();
+    while seen.load(Ordering::Relaxed) < 3 * each {
+        assert!(is_readable(fd, PATIENCE), "{} of {} have run", seen.load(Ordering::Relaxed), 3 * each);
+        ipc_main.poll(Budget::messages(budgets.next().unwrap())).unwrap();
+    }
+    senders.into_iter().for_each(|sender| drop(sender.join().unwrap()));
+}
+
+#[test]
+fn a_thread_that_waits_for_its_answer_is_nothing_to_poll_for() {
+    let (ipc_main, ipc_renderer) = polled_renderer();
+    let (answer, answered) = futures::channel::oneshot::channel::<i64>();
+    let answered = Mutex::new(Some(answered));
+    ipc_main
+        .handle_once_async("slow", move |_, ()| {
+            let answered = answered.lock().unwrap().take().unwrap();
+            async move { Ok(answered.await?) }
+        })
+        .unwrap();
+    let (seen, count) = counts();
+    ipc_renderer.on("n", move |_, (n,): (u64,)| count(n));
+    settle(&ipc_renderer);
+    let asks = ipc_renderer.clone();
+    let asking = std::thread::spawn(move || asks.invoke::<i64>("slow", ()).wait());
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    until("the call runs", || web_contents.stats().open_requests == 1);
+    // The caller reads these, for us.
+    for n in 0..100 {
+        web_contents.send("n", (n,)).unwrap();
+        poll_until(&ipc_renderer, "the message", || seen.load(Ordering::Relaxed) > n);
+    }
+    // It may ring once more as it looks; then there is nothing.
+    let mut idle = 0;
+    let found = std::iter::repeat_with(|| ipc_renderer.wait(Some(Duration::from_millis(1))).unwrap());
+    for is_found in found.take(1000) {
+        assert_eq!(settle(&ipc_renderer), 0);
+        idle = if is_found { 0 } else { idle + 1 };
+        if idle == 10 {
+            break;
+        }
+    }
+    assert_eq!(idle, 10, "wait says that there is something, and poll finds nothing");
+    let fd = ipc_renderer.as_fd().unwrap();
+    until("the descriptor is quiet too", || {
+        assert_eq!(bounded_poll(&ipc_renderer), 0);
+        !is_readable(fd, NOW)
+    });
+    answer.send(7).unwrap();
+    assert_eq!(asking.join().unwrap().unwrap(), 7);
+}
+
+/// A poll without a budget that has to end by itself.
+fn bounded_poll(polls: &IpcRenderer) -> usize {
+    let polls = polls.clone();
+    bounded("a poll", move || settle(&polls))
+}
+
+#[test]
+fn a_wait_that_spins_sends_what_had_to_queue() {
+    let (ipc_main, ipc_renderer) = pair(manual().wait(Wait::Spin).ring_size(4096), IpcRenderer::builder());
+    is_known(&ipc_main);
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let heard = ipc_main.clone();
+    ipc_renderer.on("text", |event, (n, _text): (i64, String)| {
+        if n == 99 {
+            event.reply("done", ()).unwrap();
+        }
+    });
+    let (tell, told) = channel();
+    heard.on("done", move |_, ()| tell.send(()).unwrap());
+    settle(&ipc_main);
+    (0..100).for_each(|n| web_contents.send("text", (n, "x".repeat(1000))).unwrap());
+    assert!(web_contents.stats().queued_bytes > 0);
+    let end = Instant::now() + PATIENCE;
+    while told.try_recv().is_err() {
+        assert!(Instant::now() < end, "{} bytes still wait", web_contents.stats().queued_bytes);
+        assert!(ipc_main.wait(Some(PATIENCE)).unwrap(), "the answer to the last message has not come");
+        settle(&ipc_main);
+    }
+}
+
+#[test]
+fn a_descriptor_that_could_not_be_had_leaves_all_as_it_was() {
+    alone("no descriptor left");
+}
+
+fn no_descriptor_left() {
+    let (ipc_main, ipc_renderer) = polled_renderer();
+    let (answer, answered) = futures::channel::oneshot::channel::<i64>();
+    let answered = Mutex::new(Some(answered));
+    ipc_renderer
+        .handle_once_async("slow", move |_, ()| {
+            let answered = answered.lock().unwrap().take().unwrap();
+            async move { Ok(answered.await?) }
+        })
+        .unwrap();
+    settle(&ipc_renderer);
+    let free = support::free_descriptors();
+    for left in 0..4 {
+        let held: Vec<_> = (0..free - left).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
+        let error = ipc_renderer.as_fd().unwrap_err();
+        drop(held);
+        assert_eq!(error.kind(), ErrorKind::System, "{left} left: {error}");
+    }
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let asking = std::thread::spawn(move || web_contents.invoke::<i64>("slow", (), PATIENCE).wait());
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let runs = || ipc_renderer.stats().open_requests == 1;
+    poll_until(&ipc_renderer, "the call", runs);
+    let waits = ipc_renderer.clone();
+    let waiting = std::thread::spawn(move || waits.wait(Some(PATIENCE)).unwrap());
+    answer.send(7).unwrap();
+    assert!(waiting.join().unwrap(), "the task's waker has ended the wait");
+    settle(&ipc_renderer);
+    assert_eq!(asking.join().unwrap().unwrap(), 7);
+    let fd = ipc_renderer.as_fd().unwrap();
+    ipc_renderer.on("n", |_, ()| ());
+    settle(&ipc_renderer);
+    web_contents.send("n", ()).unwrap();
+    assert!(is_readable(fd, PATIENCE));
+}
+
+#[test]
+fn a_handler_that_wakes_itself_starves_neither_messages_nor_a_waiting_callback() {
+    let (ipc_main, ipc_renderer) = polled_main();
+    ipc_main.handle_async("yields", |_, ()| yields()).unwrap();
+    let (seen, count) = counts();
+    ipc_main.on("n", move |_, (n,): (u64,)| count(n));
+    ipc_renderer.handle("echo", |_, (n,): (i64,)| Ok(n)).unwrap();
+    let call = ipc_renderer.invoke::<()>("yields", ());
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    poll_once_until(&ipc_main, || web_contents.stats().open_requests == 1);
+    for (n, budget) in
+        [Budget::messages(64), Budget::messages(1), Budget::time(Duration::from_micros(50))].into_iter().enumerate()
+    {
+        ipc_renderer.send("n", (n,)).unwrap();
+        let end = Instant::now() + PATIENCE;
+        while seen.load(Ordering::Relaxed) <= n as u64 {
+            assert!(Instant::now() < end, "not heard with {budget:?}");
+            ipc_main.poll(budget).unwrap();
+        }
+    }
+    let answer = web_contents.invoke::<i64>("echo", (5,), PATIENCE).wait_polling(PATIENCE);
+    assert_eq!(answer.unwrap(), 5);
+    drop(call);
+}
+
+fn poll_once_until(ipc_main: &IpcMain, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end);
+        ipc_main.poll(Budget::messages(10)).unwrap();
+    }
+}
+
+#[test]
+fn nothing_runs_in_a_waiting_callback_once_the_handle_was_shut_down() {
+    let (ipc_main, ipc_renderer) = polled_main();
+    let log: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let (logs, ends) = (log.clone(), ipc_main.clone());
+    ipc_main.on("first", move |_, ()| {
+        ends.shutdown();
+        logs.lock().unwrap().push("first");
+    });
+    let logs = log.clone();
+    ipc_main.on("second", move |_, ()| logs.lock().unwrap().push("second"));
+    let sends = ipc_renderer.clone();
+    ipc_renderer
+        .handle_async("slow", move |_, ()| {
+            sends.send("first", ()).unwrap();
+            sends.send("second", ()).unwrap();
+            never()
+        })
+        .unwrap();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let waited = web_contents.invoke::<()>("slow", (), PATIENCE).wait_polling(PATIENCE);
+    assert_eq!(kind(waited), ErrorKind::Disconnected);
+    assert_eq!(*log.lock().unwrap(), ["first"]);
+}
+
+#[test]
+fn a_plain_wait_between_polls_gets_its_answer_behind_more_than_the_queue_takes() {
+    let (ipc_main, ipc_renderer) = pair(manual().queue_limit(64 << 10), IpcRenderer::builder());
+    is_known(&ipc_main);
+    let (seen, count) = counts();
+    ipc_main.on("n", move |_, (n, _text): (u64, String)| count(n));
+    settle(&ipc_main);
+    let sends = ipc_renderer.clone();
+    ipc_renderer
+        .handle("ask", move |_, ()| {
+            (0..200).for_each(|n| sends.send("n", (n, "x".repeat(1000))).unwrap());
+            Ok(1)
+        })
+        .unwrap();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    assert_eq!(web_contents.invoke::<i64>("ask", (), PATIENCE).wait().unwrap(), 1);
+    poll_until(&ipc_main, "the messages", || seen.load(Ordering::Relaxed) == 200);
+}
+
+#[test]
+fn an_earlier_deadline_of_another_thread_is_kept_while_a_callback_waits() {
+    let (ipc_main, ipc_renderer) = polled_main();
+    let gate = Gate::default();
+    let (held, runs) = (gate.clone(), gate.clone());
+    ipc_renderer
+        .handle("ask", move |_, ()| {
+            held.wait();
+            Ok(1)
+        })
+        .unwrap();
+    ipc_renderer.handle_async("never", |_, ()| never()).unwrap();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let calls = web_contents.clone();
+    let other = std::thread::spawn(move || {
+        runs.reached(); // the polling thread waits, or is about to
+        let error = futures::executor::block_on(calls.invoke::<()>("never", (), Duration::from_millis(20)));
+        runs.open();
+        kind(error)
+    });
+    // The answer comes only when the other thread's time was found to be over.
+    assert_eq!(web_contents.invoke::<i64>("ask", (), PATIENCE).wait_polling(PATIENCE).unwrap(), 1);
+    assert_eq!(bounded("the other call", move || other.join().unwrap()), ErrorKind::Timeout);
+}
+
+#[test]
+fn a_listener_that_runs_while_a_task_waits_may_not_block_on_a_future_either() {
+    let (ipc_main, ipc_renderer) = polled_main();
+    ipc_renderer.handle_async("never", |_, ()| never()).unwrap();
+    let sends = ipc_renderer.clone();
+    ipc_renderer
+        .handle("back", move |_, ()| {
+            sends.send("n", ())?;
+            Ok(sends.invoke::<i64>("heard", ()).wait()?)
+        })
+        .unwrap();
+    let (tell, told) = channel();
+    ipc_main.on("n", move |event, ()| {
+        let call = event.sender().invoke::<()>("never", (), Duration::from_millis(500));
+        tell.send(kind(futures::executor::block_on(call))).unwrap();
+    });
+    ipc_main.handle("heard", |_, ()| Ok(4)).unwrap();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    ipc_main
+        .handle_async("task", move |_, ()| {
+            let web_contents = web_contents.clone();
+            async move { Ok(web_contents.invoke::<i64>("back", (), PATIENCE).wait_polling(PATIENCE)?) }
+        })
+        .unwrap();
+    let other = IpcRenderer::builder().attach(&ipc_main).unwrap();
+    let asking = std::thread::spawn(move || other.invoke::<i64>("task", ()).timeout(PATIENCE).wait());
+    poll_until(&ipc_main, "the answer", || asking.is_finished());
+    assert_eq!(asking.join().unwrap().unwrap(), 4);
+    assert_eq!(support::next(&told, "the listener"), ErrorKind::WouldDeadlock);
+}
+
+#[test]
+fn hooks_of_the_relay_may_end_the_handle_and_find_its_lock_free() {
+    let ipc_main = builder().build().unwrap();
+    // At its beginning: the handle ends on the relay's own thread.
+    let slot: Arc<Mutex<Option<IpcRenderer>>> = Arc::default();
+    let slots = slot.clone();
+    let renderer = IpcRenderer::builder().dispatch(Dispatch::Manual).on_thread_start(move |role| {
+        if role == ThreadRole::Relay {
+            let owner = slots.lock().unwrap().take();
+            drop(owner);
+        }
+    });
+    let renderer = renderer.attach(&ipc_main).unwrap();
+    let polls = renderer.clone();
+    *slot.lock().unwrap() = Some(renderer);
+    bounded("the end at the beginning", move || {
+        let _ = polls.as_fd().map(drop);
+        while polls.wait(Some(PATIENCE)).and_then(|_| polls.poll(Budget::UNLIMITED)).is_ok() {}
+    });
+    // At its end, which the end of the handle waits for.
+    let (slot, found): (Arc<Mutex<Option<IpcRenderer>>>, _) = (Arc::default(), Arc::new(Mutex::new(None)));
+    let (slots, finds) = (slot.clone(), found.clone());
+    let renderer = IpcRenderer::builder().dispatch(Dispatch::Manual).on_thread_stop(move |role| {
+        if role == ThreadRole::Relay
+            && let Some(polls) = slots.lock().unwrap().take()
+        {
+            *finds.lock().unwrap() = Some(kind(polls.poll(Budget::UNLIMITED)));
+        }
+    });
+    let renderer = renderer.attach(&ipc_main).unwrap();
+    renderer.as_fd().unwrap();
+    *slot.lock().unwrap() = Some(renderer.clone());
+    bounded("the end at the end", move || drop(renderer));
+    assert_eq!(*found.lock().unwrap(), Some(ErrorKind::Disconnected));
 }
 
 // ---- threads ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use support::{Gate, PATIENCE, bounded, child, connected, next, pair, pair_of, spawn, until_disconnected};
+use support::{Gate, PATIENCE, bounded, child, connected, next, pair, pair_of, spawn, until, until_disconnected};
 
 #[test]
 fn children() {
@@ -516,9 +516,13 @@ fn case_115_116_and_119_handlers_and_listeners_of_one_channel_do_not_meet() {
         .unwrap();
     let call = ipc_renderer.invoke::<i64>("held", ()).timeout(PATIENCE);
     gate.reached();
-    assert!(ipc_main.remove_handler("held"));
+    let (removes, is_removed) = (ipc_main.clone(), ipc_main.clone());
+    // A removal on another thread waits until the handler runs no more.
+    let removal = std::thread::spawn(move || removes.remove_handler("held"));
+    until("it is removed", || !is_removed.has_handler("held"));
     gate.open();
     assert_eq!(call.wait().unwrap(), 5);
+    assert!(removal.join().unwrap());
     assert_eq!(invoke::<i64>(&ipc_renderer, "held", ()).unwrap_err().kind(), ErrorKind::NoHandler);
 }
 

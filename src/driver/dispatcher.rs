@@ -13,7 +13,7 @@ use crate::link::EXIT_GRACE;
 use crate::pipe::{BUDGET_RETRY, Lead, Pipe, RINGS_FOR_NOTHING, Read, Routed, SMALL, Violation, is_worth_keeping};
 use crate::sync::{Arc, Ordering, spin_loop};
 use crate::sys;
-use crate::wake::{Bell, LOOKS, Next, Spin, Spinning};
+use crate::wake::{LOOKS, Next, Spin, Spinning};
 use crate::wire::{self, Envelope};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
@@ -81,11 +81,11 @@ impl Entry {
 
     /// Whether a turn would find something to dispatch, as far as can be seen without the role.
     fn waits(&self) -> bool {
-        if self.draining {
-            return true;
+        if self.retry {
+            return false; // not yet
         }
-        if self.link.is_lost() || self.retry {
-            return false; // nothing is delivered, or not yet
+        if self.link.is_lost() {
+            return self.draining;
         }
         if self.paused {
             return self.link.queue_is_low();
@@ -114,6 +114,8 @@ pub(super) struct Dispatcher {
     moved: bool,
     /// What a `poll` may still do.
     limit: Option<Limit>,
+    /// The links have their turn before the tasks, in manual dispatch.
+    links_first: bool,
     /// When whoever waits for the process's budget is looked at again, in manual dispatch.
     retry_at: Option<Instant>,
     /// It has slept and found nothing to do since but to drain a queue.
@@ -140,14 +142,13 @@ fn begin_to_spin(spin: &Spin, has_only_drained: bool) -> Spinning<'_> {
     if has_only_drained { spin.begin_to_follow() } else { spin.begin() }
 }
 
-/// An epoll in which a dispatcher sleeps, and from here on its bell rings.
-pub(super) fn poller_with(bell: &Bell) -> Result<sys::Poller> {
+/// An epoll in which a dispatcher sleeps, and what its bell is to ring in it.
+pub(super) fn poller_and_event() -> Result<(sys::Poller, sys::EventFd)> {
     let system = |what: &'static str| move |error| Error::system(what, error);
     let poller = sys::Poller::new().map_err(system("cannot make an epoll"))?;
     let event = sys::EventFd::new().map_err(system("cannot make an eventfd"))?;
     poller.add(&event, OWN_BELL, sys::Interest::READ_EDGE).map_err(system("cannot watch an eventfd"))?;
-    bell.set_event(event);
-    Ok(poller)
+    Ok((poller, event))
 }
 
 impl Dispatcher {
@@ -166,6 +167,7 @@ impl Dispatcher {
             moved: false,
             limit: None,
             retry_at: None,
+            links_first: false,
             has_only_drained: false,
         }
     }
@@ -276,13 +278,21 @@ impl Dispatcher {
                 break false;
             }
             let mut busy = self.run_commands();
-            busy |= self.run_tasks();
+            // In turns, or tasks that wake themselves would use up each small budget.
+            self.links_first = !self.links_first;
+            if !self.links_first {
+                busy |= self.run_tasks();
+            }
             busy |= self.run_deadlines();
             self.find_waiting();
             busy |= self.turn_links();
             busy |= std::mem::take(&mut self.moved);
+            if self.links_first {
+                busy |= self.run_tasks();
+            }
             if self.is_spent() {
-                break self.has_work();
+                // The descriptor is to tell of what comes next, too.
+                break self.has_work() || armed.is_some_and(|timer| !self.arm(timer));
             }
             if !busy && armed.is_none_or(|timer| self.arm(timer)) {
                 break false;
@@ -335,9 +345,10 @@ impl Dispatcher {
         }
     }
 
+    /// Polls the tasks that are ready now, not those that wake themselves meanwhile.
     fn run_tasks(&mut self) -> bool {
         let mut any = false;
-        for _ in 0..tasks::BATCH {
+        for _ in 0..self.engine.ready_tasks().min(tasks::BATCH) {
             if self.is_spent() || !self.engine.run_task() {
                 break;
             }
@@ -397,7 +408,9 @@ impl Dispatcher {
                 return false;
             }
             match spinning.round() {
-                Next::Again | Next::LookAround => {}
+                Next::Again => {}
+                // A spin without end sends what waits for room as well.
+                Next::LookAround => self.drain_queues(),
                 Next::Sleep => {
                     // All of them, so that each is announced.
                     let ids: Vec<_> = self.links.keys().copied().collect();
@@ -409,14 +422,33 @@ impl Dispatcher {
         }
     }
 
-    /// Runs what comes next by this link, a task, or what has waited for too long: for a callback that waits.
+    fn drain_queues(&self) {
+        for entry in self.links.values() {
+            if let Some(pipe) = entry.link.pipe().filter(|pipe| pipe.queued() > 0)
+                && let Err(violation) = pipe.drain_queue()
+            {
+                entry.link.violation(violation);
+            }
+        }
+    }
+
+    /// Runs what comes next by this link, a task, or what has waited for too long: for a callback that waits. What a link
+    /// that was cut or has ended still has waits for the next poll.
     pub(super) fn run_next(&mut self, link: &Arc<Link>) -> bool {
+        if self.engine.is_stopping() || link.is_lost() {
+            return false;
+        }
         if let Some((message, _)) = link.next_in_inbox() {
             self.dispatch(link, &message);
             self.keep(message);
             return true;
         }
-        self.engine.run_task() || self.run_deadlines()
+        if self.engine.run_task() {
+            // Tasks that wake themselves must not keep the answer from being read.
+            self.read_ahead(link, true);
+            return true;
+        }
+        self.run_deadlines()
     }
 
     // ---- commands -----------------------------------------------------------------------------------------------

@@ -783,6 +783,15 @@ impl Link {
         if !on_mains_dispatcher && !serves_other_end(this) {
             return Ok(());
         }
+        if on_mains_dispatcher && self.engine.manual.is_some() {
+            return Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                format!(
+                    "{what} inside a callback would block the thread that polls and has to serve the other end; use \
+                     wait_polling, an async handler, or another thread"
+                ),
+            ));
+        }
         let whose = if on_mains_dispatcher == self.engine.is_main() { "main's" } else { "the attached renderer's" };
         Err(Error::new(
             ErrorKind::WouldDeadlock,
@@ -1049,7 +1058,8 @@ impl Link {
     fn may_read(&self) -> bool {
         let budget = &self.engine.budget;
         let limit = self.engine.config.queue_limit;
-        let nobody_empties = self.dispatcher_waits.load(Ordering::SeqCst);
+        let nobody_polls = self.engine.manual.is_some() && self.engine.serving().is_paused();
+        let nobody_empties = nobody_polls || self.dispatcher_waits.load(Ordering::SeqCst);
         if budget.used() < budget.limit() && (nobody_empties || self.inbox_bytes.load(Ordering::Relaxed) < limit) {
             return true;
         }
@@ -1156,7 +1166,7 @@ enum WaitsFor<'a> {
 impl Waiter for LinkWaiter<'_> {
     fn is_done(&mut self) -> bool {
         self.link.resume_if_low();
-        if self.or_run && (self.link.has_inbox() || self.link.engine.has_ready_tasks()) {
+        if self.or_run && super::manual::has_something(self.link) {
             return true;
         }
         match &mut self.waits_for {

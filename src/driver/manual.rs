@@ -4,11 +4,12 @@
 //! polls finds it locked. `watch` remains a thread: it notices deaths, and wakes who waits, while nobody polls.
 
 use super::dispatcher::{self, Dispatcher};
+use super::tasks::OutsideTask;
 use super::{Call, Engine, InCallback, Link, Outcome, this_thread};
 use crate::config::{Budget, Polled, ThreadRole};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipe::Waited;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::sys;
 use crate::wake::{Bell, Waiting};
 use parking_lot::MutexGuard;
@@ -26,6 +27,8 @@ pub(crate) struct Manual {
     depth: AtomicUsize,
     /// A `wait_polling` that sleeps.
     waiting: Waiting,
+    /// A deadline was added that is earlier than all others.
+    has_sooner: AtomicBool,
 }
 
 #[derive(Default)]
@@ -47,25 +50,34 @@ impl Manual {
     pub(super) fn ring_waiting(&self) {
         self.waiting.ring();
     }
+
+    pub(super) fn has_sooner(&self) {
+        self.has_sooner.store(true, Ordering::Release);
+    }
 }
 
 /// This thread runs callbacks.
-struct Running<'a>(&'a Arc<Engine>, InCallback);
+struct Running<'a> {
+    engine: &'a Arc<Engine>,
+    /// The thread unwinds already: `Drop` of something of the program's polls.
+    was_panicking: bool,
+    _in_callback: InCallback,
+}
 
 impl<'a> Running<'a> {
     fn begin(engine: &'a Arc<Engine>) -> Self {
         engine.serving.begin();
-        Self(engine, InCallback::begin())
+        Self { engine, was_panicking: std::thread::panicking(), _in_callback: InCallback::begin() }
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.serving.pause();
-        if std::thread::panicking() {
+        self.engine.serving.pause();
+        if std::thread::panicking() && !self.was_panicking {
             // A fault of ours: what was being done is lost, so nothing goes on.
-            self.0.stop();
-            self.0.all_links().iter().for_each(|link| link.close());
+            self.engine.stop();
+            self.engine.all_links().iter().for_each(|link| link.close());
         }
     }
 }
@@ -89,16 +101,18 @@ impl Engine {
     /// The right to poll.
     fn lock_manual(&self) -> Result<MutexGuard<'_, State>> {
         self.check_fork()?;
-        self.manual()?.state.try_lock().ok_or_else(|| {
-            let text = match self.is_dispatcher(this_thread()) {
-                true => {
-                    "a callback runs inside poll on this thread: it returns first; to wait for an answer in it use \
-                         wait_polling"
-                }
-                false => "another thread polls this handle now: one at a time",
-            };
-            Error::new(ErrorKind::Busy, text)
-        })
+        let state = &self.manual()?.state;
+        if let Some(state) = state.try_lock() {
+            return Ok(state);
+        }
+        let text = if self.is_dispatcher(this_thread()) {
+            "a callback runs inside poll on this thread: it returns first; to wait for an answer in it use wait_polling"
+        } else if self.is_stopping() {
+            return Ok(state.lock()); // whoever ends the handle has it: there is an end to come
+        } else {
+            "another thread polls this handle now: one at a time"
+        };
+        Err(Error::new(ErrorKind::Busy, text))
     }
 
     /// Runs what is there, within the budget, on the calling thread.
@@ -122,7 +136,9 @@ impl Engine {
         let (ran, more) = dispatcher.run_budget(budget, timer);
         drop(running);
         if self.is_stopping() {
-            self.end_in(&mut state);
+            let relay = self.end_in(&mut state);
+            drop(state);
+            end_relay(relay);
             return Ok(Polled { ran, more: false });
         }
         if more && timer.is_some() {
@@ -170,6 +186,7 @@ impl Engine {
             }
             self.make_fd(manual, &mut state)?;
         }
+        self.check_fork()?;
         // Set before the timer.
         self.poller.get().map(AsFd::as_fd).ok_or_else(not_manual)
     }
@@ -177,17 +194,22 @@ impl Engine {
     fn make_fd(self: &Arc<Self>, manual: &Manual, state: &mut State) -> Result<()> {
         let system = |what: &'static str| move |error| Error::system(what, error);
         let timer = sys::Timer::new().map_err(system("cannot make the timer of as_fd"))?;
-        if self.poller.get().is_none() {
-            // A renderer sleeps in futexes so far.
-            self.bell.awake();
-            let poller = dispatcher::poller_with(&self.bell)?;
-            state.relay = Some(self.start_relay(&poller)?);
-            let _ = self.poller.set(poller);
-        }
-        if let Some(poller) = self.poller.get() {
+        let watch_timer = |poller: &sys::Poller| {
             poller
                 .add(&timer, dispatcher::TIMER, sys::Interest::READ_EDGE)
-                .map_err(system("cannot watch the timer of as_fd"))?;
+                .map_err(system("cannot watch the timer of as_fd"))
+        };
+        match self.poller.get() {
+            Some(poller) => watch_timer(poller)?,
+            // A renderer sleeps in futexes so far, and does so on unless all of this can be had.
+            None => {
+                let (poller, event) = dispatcher::poller_and_event()?;
+                watch_timer(&poller)?;
+                state.relay = Some(self.start_relay(&poller)?);
+                self.bell.awake();
+                self.bell.set_event(event);
+                let _ = self.poller.set(poller);
+            }
         }
         let dispatcher = state.dispatcher.get_or_insert_with(|| Box::new(Dispatcher::new(self.clone())));
         if dispatcher.has_work() || !dispatcher.arm(&timer) {
@@ -200,7 +222,8 @@ impl Engine {
     /// Main never rings a descriptor that a renderer holds, so a thread of the renderer's sleeps in the link's futex.
     fn start_relay(self: &Arc<Self>, poller: &sys::Poller) -> Result<Relay> {
         let system = |what: &'static str| move |error| Error::system(what, error);
-        let link = self.all_links().into_iter().next().ok_or_else(is_over)?;
+        let gone = || Error::new(ErrorKind::Disconnected, "main is gone: there is nothing for a descriptor to tell of");
+        let link = self.all_links().into_iter().next().ok_or_else(gone)?;
         let event = sys::EventFd::new().map_err(system("cannot make an eventfd"))?;
         poller.add(&event, dispatcher::RELAY, sys::Interest::READ_EDGE).map_err(system("cannot watch an eventfd"))?;
         let bell = Bell::new();
@@ -229,12 +252,14 @@ impl Engine {
     /// The end of manual dispatch, on the calling thread: returns when no callback runs or will run.
     pub(super) fn end_manual(self: &Arc<Self>) {
         let Some(manual) = &self.manual else { return };
-        self.end_in(&mut manual.state.lock());
+        let relay = self.end_in(&mut manual.state.lock());
+        end_relay(relay);
     }
 
-    fn end_in(self: &Arc<Self>, state: &mut State) {
+    /// What is left to be ended once the lock is free: hooks of that thread's may want it.
+    fn end_in(self: &Arc<Self>, state: &mut State) -> Option<Relay> {
         if std::mem::replace(&mut state.is_over, true) {
-            return;
+            return None;
         }
         let running = Running::begin(self);
         let mut dispatcher = state.dispatcher.take().unwrap_or_else(|| Box::new(Dispatcher::new(self.clone())));
@@ -242,12 +267,9 @@ impl Engine {
         drop(dispatcher);
         drop(running);
         self.watch.stop();
-        if let Some(Relay { bell, thread }) = state.relay.take() {
-            bell.ring();
-            let _ = thread.join();
-        }
         // Whoever sleeps on the descriptor polls, and learns it.
         self.bell.ring_event();
+        state.relay.take()
     }
 
     /// Waits for the answer of a call on the thread that runs the callbacks, and runs what else comes by this link.
@@ -297,7 +319,9 @@ impl Engine {
         if let Some((running, mut state)) = held {
             drop(running);
             if self.is_stopping() {
-                self.end_in(&mut state);
+                let relay = self.end_in(&mut state);
+                drop(state);
+                end_relay(relay);
             }
         }
         Ok(waited)
@@ -311,6 +335,7 @@ impl Engine {
         until: Option<Instant>,
     ) -> (Waited, Option<Outcome>) {
         let mut dispatcher = Dispatcher::new(self.clone());
+        let _outside = OutsideTask::begin();
         loop {
             // The clock for each: messages without end must not keep the deadline from being seen.
             while !call.is_done() {
@@ -355,6 +380,25 @@ impl Drop for Deeper<'_> {
         self.manual.waiting.set(None);
         self.link.handles_request.store(self.handled_request, Ordering::Relaxed);
     }
+}
+
+fn end_relay(relay: Option<Relay>) {
+    let Some(Relay { bell, thread }) = relay else { return };
+    bell.ring();
+    if thread.thread().id() != std::thread::current().id() {
+        let _ = thread.join();
+    }
+}
+
+/// Whether a wait that has to run what comes has something to run, or to look at anew.
+pub(super) fn has_something(link: &Link) -> bool {
+    let engine = &link.engine;
+    if link.is_lost() || engine.is_stopping() {
+        return false; // then nothing is run any more
+    }
+    let is_sooner =
+        |manual: &Manual| manual.has_sooner.load(Ordering::Acquire) && manual.has_sooner.swap(false, Ordering::AcqRel);
+    link.has_inbox() || engine.has_ready_tasks() || engine.manual.as_ref().is_some_and(is_sooner)
 }
 
 /// For the bell of a wait that has to run what comes.

@@ -195,6 +195,11 @@ impl Serving {
         self.now.load(Ordering::Relaxed) == thread
     }
 
+    /// Nobody runs callbacks now.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.now.load(Ordering::Relaxed) == 0
+    }
+
     #[inline]
     pub(crate) fn is_by(&self, thread: u64) -> bool {
         self.next.load(Ordering::Relaxed) == thread
@@ -241,6 +246,7 @@ pub(crate) struct Engine {
 
 /// Runs code that is not ours; a panic of it, or of dropping what it panicked with, is reported and goes no further.
 pub(crate) fn contain<T>(what: &str, run: impl FnOnce() -> T, engine: &Engine) -> Option<T> {
+    let _in_callback = InCallback::begin();
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(value) => Some(value),
         Err(payload) => {
@@ -310,13 +316,17 @@ impl Drop for InCallback {
 const BARRIER_REST: Duration = Duration::from_micros(100);
 
 /// Waits until nobody calls what was removed any more: whoever does has a clone of it. Inside a callback there is nothing
-/// to wait for, or that callback would wait for itself, or two for each other.
-pub(crate) fn until_uncalled<T: ?Sized>(removed: &Arc<T>) {
+/// to wait for, or that callback would wait for itself, or two for each other. `process`: the one that registered it; a
+/// forked copy has a clone that nobody drops.
+pub(crate) fn until_uncalled<T: ?Sized>(removed: &Arc<T>, process: u32) {
     if CALLBACKS.try_with(Cell::get).unwrap_or(0) > 0 {
         return;
     }
     let mut looks = 0_u32;
     while Arc::strong_count(removed) > 1 {
+        if looks == 0 && std::process::id() != process {
+            return;
+        }
         looks = looks.saturating_add(1);
         if looks < 100 { std::thread::yield_now() } else { std::thread::sleep(BARRIER_REST) }
     }
@@ -344,7 +354,9 @@ impl Engine {
         let is_main = side == Side::Main;
         let (poller, bell) = (OnceLock::new(), Bell::new());
         if is_main {
-            let _ = poller.set(dispatcher::poller_with(&bell)?);
+            let (epoll, event) = dispatcher::poller_and_event()?;
+            bell.set_event(event);
+            let _ = poller.set(epoll);
         }
         // One core: whoever is waited for cannot run while we spin.
         let most = if sys::allowed_cpus() > 1 { wake::DEFAULT_WAKE_COST_NS } else { 0 };
@@ -589,6 +601,9 @@ impl Engine {
         self.has_deadlines.store(true, Ordering::Release);
         drop(deadlines);
         if earliest {
+            if let Some(manual) = &self.manual {
+                manual.has_sooner();
+            }
             self.ring();
         }
     }

@@ -32,6 +32,8 @@ pub(crate) struct Receiver {
     has_notices: AtomicBool,
     /// Nothing is called any more, so nothing is registered.
     over: AtomicBool,
+    /// The process that made it.
+    process: u32,
 }
 
 impl Receiver {
@@ -43,6 +45,7 @@ impl Receiver {
             notices: Mutex::default(),
             has_notices: AtomicBool::new(false),
             over: AtomicBool::new(false),
+            process: std::process::id(),
         })
     }
 
@@ -115,7 +118,7 @@ impl Receiver {
         let removed = self.change().remove_listener(channel, entry);
         let Some(listener) = removed else { return false };
         self.notify(|notices| &notices.removed, channel, &self.id(channel, entry));
-        until_uncalled(&listener);
+        until_uncalled(&listener, self.process);
         drop(listener); // foreign code, with nothing held
         true
     }
@@ -125,7 +128,7 @@ impl Receiver {
         // A hook sees them gone, all of them: they leave together, so that no message finds some of them.
         for Removed { channel, id, listener } in all {
             self.notify(|notices| &notices.removed, &channel, &self.id(&channel, id));
-            until_uncalled(&listener);
+            until_uncalled(&listener, self.process);
             drop(listener);
         }
     }
@@ -198,7 +201,7 @@ impl Receiver {
 
     pub(crate) fn remove_handler(&self, channel: &str) -> bool {
         let removed = self.registry.lock().remove_handler(channel);
-        removed.inspect(until_uncalled).is_some()
+        removed.inspect(|handler| until_uncalled(handler, self.process)).is_some()
     }
 
     pub(crate) fn has_handler(&self, channel: &str) -> bool {
@@ -363,9 +366,10 @@ impl ListenerId {
     /// Removes the listener; false if it was removed already, or its emitter is gone. From any thread; runs the `Drop` of
     /// what the listener captured.
     ///
-    /// A barrier: once it has returned, the listener is not called any more; it waits for a call that runs on another
-    /// thread (so not with a lock held that the listener takes). Inside a callback it does not wait: a message that is being
-    /// delivered there still reaches the listener, as in Node, and nothing later does.
+    /// A barrier: once it has returned `true`, the listener is not called any more. It waits for a message that is being
+    /// delivered to the channel's listeners on another thread (so call it with no lock held that one of them takes). Inside a
+    /// callback it does not wait: a message that is being delivered there still reaches the listener, as in Node, and nothing
+    /// later does. One of `once` removes itself before it runs: then this says `false` and waits for nothing.
     pub fn remove(&self) -> bool {
         self.receiver.upgrade().is_some_and(|receiver| receiver.remove(&self.channel, self.entry))
     }

@@ -18,6 +18,21 @@ pub(crate) fn in_task() -> bool {
     IN_TASK.try_with(Cell::get).unwrap_or(false)
 }
 
+/// Callbacks that run meanwhile are none of a task's, though it waits for them.
+pub(super) struct OutsideTask(bool);
+
+impl OutsideTask {
+    pub(super) fn begin() -> Self {
+        Self(IN_TASK.replace(false))
+    }
+}
+
+impl Drop for OutsideTask {
+    fn drop(&mut self) {
+        IN_TASK.set(self.0);
+    }
+}
+
 /// Tasks that are ready to be polled.
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -81,6 +96,10 @@ impl Engine {
         contain("an async handler", || runnable.run(), self);
         IN_TASK.set(was_in_task);
         true
+    }
+
+    pub(super) fn ready_tasks(&self) -> usize {
+        if self.has_ready_tasks() { self.tasks.ready.lock().len() } else { 0 }
     }
 
     pub(super) fn has_ready_tasks(&self) -> bool {

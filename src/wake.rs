@@ -359,9 +359,10 @@ pub enum Wait {
     /// Spin as long as that paid lately, at most as long as a wake-up costs; then sleep.
     #[default]
     Adaptive,
-    /// Spin for ever: the lowest latency, one core at 100 %. (A thread of a real-time class does so only where the builder's
-    /// `spin_on_real_time` says so.) A thread for which another one reads meanwhile does so as long as a wake-up costs, then
-    /// sleeps, and so does a dispatcher that was woken to send what had found no room: those others may need its core.
+    /// Spin for ever: the lowest latency, one core at 100 %. Where the program has one core alone, it is offered to others in
+    /// between (`sched_yield`). A thread of a real-time class does so only where the builder's `spin_on_real_time` says so. A
+    /// thread for which another one reads meanwhile does so as long as a wake-up costs, then sleeps, and so does a dispatcher
+    /// that was woken to send what had found no room: those others may need its core.
     Spin,
     /// Sleep at once: the least CPU.
     Park,
@@ -476,6 +477,10 @@ impl Spinning<'_> {
         }
         self.clocks = self.rounds / ROUNDS_PER_CLOCK;
         if self.is_endless {
+            if self.spin.most.load(Ordering::Relaxed) == 0 {
+                // One core: whoever is waited for would get it only when the scheduler takes it from us.
+                std::thread::yield_now();
+            }
             return Next::LookAround;
         }
         let budget = u64::from(self.spin.budget.load(Ordering::Relaxed));

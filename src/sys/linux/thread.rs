@@ -87,14 +87,13 @@ fn leave_real_time() {
 
 /// What the program was given (`taskset`, containers) holds for its main thread; a binding beyond
 /// that is some thread's own. `None`: the calling thread has none, or the kernel refuses to say.
-fn cores_of_process() -> Option<CpuSet> {
-    let main = i32::try_from(std::process::id()).ok().and_then(Pid::from_raw);
-    let (wanted, inherited) = (sched_getaffinity(main).ok()?, sched_getaffinity(None).ok()?);
+fn cores_beyond_own() -> Option<CpuSet> {
+    let (wanted, inherited) = (cores_of_process().ok()?, sched_getaffinity(None).ok()?);
     (0..CpuSet::MAX_CPU).any(|cpu| wanted.is_set(cpu) != inherited.is_set(cpu)).then_some(wanted)
 }
 
 fn use_cores_of_process() {
-    if let Some(wanted) = cores_of_process() {
+    if let Some(wanted) = cores_beyond_own() {
         let _ = sched_setaffinity(None, &wanted);
     }
 }
@@ -102,7 +101,7 @@ fn use_cores_of_process() {
 /// Runs `f` where a program that it starts inherits neither a real-time class nor the binding of one
 /// thread to its cores: on a thread of its own, if the calling one has either.
 pub(crate) fn with_ordinary_scheduling<T: Send>(f: impl FnOnce() -> T + Send) -> io::Result<T> {
-    if !is_real_time() && cores_of_process().is_none() {
+    if !is_real_time() && cores_beyond_own().is_none() {
         return Ok(f());
     }
     std::thread::scope(|scope| {
@@ -116,9 +115,13 @@ pub(crate) fn with_ordinary_scheduling<T: Send>(f: impl FnOnce() -> T + Send) ->
     })
 }
 
-/// On how many cores the calling thread may run.
+fn cores_of_process() -> rustix::io::Result<CpuSet> {
+    sched_getaffinity(i32::try_from(std::process::id()).ok().and_then(Pid::from_raw))
+}
+
+/// On how many cores the program may run, our threads with it: whatever the calling thread is bound to.
 pub(crate) fn allowed_cpus() -> usize {
-    match sched_getaffinity(None) {
+    match cores_of_process() {
         Ok(cpus) => (cpus.count() as usize).max(1),
         // More cores than the set can hold, for example.
         Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
@@ -188,10 +191,11 @@ mod tests {
             let first = (0..CpuSet::MAX_CPU).find(|&cpu| process.is_set(cpu)).expect("a core");
             one.set(first);
             sched_setaffinity(None, &one).expect("bind");
-            assert_eq!(allowed_cpus(), 1);
-            spawn_thread("cores", allowed_cpus).expect("spawn").join().expect("join")
+            let own = || sched_getaffinity(None).expect("affinity").count() as usize;
+            assert_eq!(own(), 1);
+            (spawn_thread("cores", own).expect("spawn").join().expect("join"), allowed_cpus())
         });
-        assert_eq!(bound.join().expect("join"), process.count() as usize);
-        assert!(allowed_cpus() >= 1);
+        let cores = process.count() as usize;
+        assert_eq!(bound.join().expect("join"), (cores, cores));
     }
 }

@@ -49,9 +49,9 @@ impl Budget {
         if self.take(bytes) { Ok(()) } else { Err(SendError::ProcessFull { used, limit }) }
     }
 
-    /// Whether `bytes` would fit now.
-    fn has_room(&self, bytes: usize) -> bool {
-        self.used().checked_add(bytes).is_some_and(|sum| sum <= self.limit)
+    /// Whether `bytes` would fit now beside all but `own` of what is used.
+    fn has_room(&self, bytes: usize, own: usize) -> bool {
+        self.used().saturating_sub(own).checked_add(bytes).is_some_and(|sum| sum <= self.limit)
     }
 
     /// Takes `bytes` without asking: for what is small, bounded elsewhere, and must not be lost.
@@ -739,8 +739,9 @@ impl Pipe {
                         return Err(Violation::ChunkLength { have: 0, chunk: record.len.saturating_sub(8), whole });
                     }
                     // Asked for the whole, charged for what has arrived: an announcement alone takes nothing from others,
-                    // and a message that has begun can always end.
-                    if !self.budget.has_room(whole) {
+                    // and a message that has begun can always end. What waits for this very peer does not count: it may read
+                    // on only when we do, and two ends that have used up their limits would wait for each other.
+                    if !self.budget.has_room(whole, self.queued()) {
                         return Ok(Read::NoBudget);
                     }
                     if message.capacity() > rx.assembly.capacity() {

@@ -444,6 +444,36 @@ fn a_large_message_waits_until_the_process_limit_has_room_for_it() {
 }
 
 #[test]
+fn two_ends_whose_queues_have_used_up_their_limits_read_each_others_large_messages() {
+    const LARGE: usize = 900_000;
+    let (ipc_main, ipc_renderer) =
+        pair_of(builder().ring_size(4 << 10).max_message_size(1 << 20).process_limit(1 << 20));
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    let gates = [Gate::default(), Gate::default()];
+    let (len, lens) = channel();
+    let (of_main, of_renderer) = (len.clone(), len);
+    let [mains, renderers] = gates.clone();
+    ipc_main.on("block", move |_, ()| mains.wait());
+    ipc_renderer.on("block", move |_, ()| renderers.wait());
+    ipc_main.on("large", move |_, (text,): (String,)| of_main.send(("main", text.len())));
+    ipc_renderer.on("large", move |_, (text,): (String,)| of_renderer.send(("renderer", text.len())));
+    // Neither reads while both fill their queues.
+    ipc_renderer.send("block", ()).unwrap();
+    web_contents.send("block", ()).unwrap();
+    gates.iter().for_each(Gate::reached);
+    ipc_renderer.send("large", ("x".repeat(LARGE),)).unwrap();
+    web_contents.send("large", ("x".repeat(LARGE),)).unwrap();
+    gates.iter().for_each(Gate::open);
+    let mut arrived = [next(&lens, "one large message"), next(&lens, "the other")];
+    arrived.sort_unstable();
+    assert_eq!(arrived, [("main", LARGE), ("renderer", LARGE)]);
+    until("the budgets are given back", || {
+        web_contents.send("x", ("x".repeat(1_000_000),)).is_ok()
+            && ipc_renderer.send("x", ("x".repeat(1_000_000),)).is_ok()
+    });
+}
+
+#[test]
 fn the_process_limit_counts_the_queues_of_all_links_together() {
     let limit = 256 << 10;
     let ipc_main = small().queue_limit(4 << 20).max_message_size(limit).process_limit(limit).build().unwrap();

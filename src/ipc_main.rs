@@ -252,7 +252,7 @@ impl IpcMainBuilder {
     }
 
     /// How many renderers there may be at once, those included that have not connected yet. Default 4 096; each takes
-    /// three descriptors, four with [`Backing::Named`].
+    /// three descriptors. One process may have begun 64 handshakes that it has not finished, and no more than half of these.
     #[must_use]
     pub fn max_renderers(mut self, renderers: usize) -> Self {
         self.config.max_renderers = renderers;

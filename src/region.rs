@@ -5,9 +5,9 @@
 //! [`Words::read`] alone. What the peer may change meanwhile: every word of the mapping, at any time; so nothing above
 //! looks at a word twice.
 //!
-//! Three kinds: a sealed memfd (the default), a named POSIX object through the crate `shared_memory` (for peers that
-//! trust each other: it cannot be sealed, a peer that truncates it kills this process by SIGBUS), and a vector of words
-//! (both ends in one process, and loom).
+//! Two kinds: a mapping (of a sealed memfd, or of a named POSIX object for peers that trust each other: that cannot be
+//! sealed, a peer that truncates it kills this process by SIGBUS), and a vector of words (both ends in one process, and
+//! loom).
 #![allow(unsafe_code)]
 
 use crate::sync::{Arc, AtomicU32, AtomicU64, Ordering};
@@ -104,7 +104,6 @@ mod storage {
 
     enum Storage {
         Mapped(crate::sys::Mapping),
-        Named(#[expect(dead_code, reason = "held for its Drop: it unmaps")] shared_memory::Shmem),
         /// Leaked: a box would claim to be the only way to its words each time that it is moved.
         Words(NonNull<[AtomicU64]>),
     }
@@ -125,8 +124,8 @@ mod storage {
         storage: Storage,
     }
 
-    // SAFETY: the memory behind `base` lives as long as `storage` and is reached through atomics and raw copies only;
-    // `Shmem` is moved and dropped, never used from two threads; a `Mapping` is `Sync`.
+    // SAFETY: the memory behind `base` lives as long as `storage` and is reached through atomics and raw copies only; a
+    // `Mapping` is `Sync`.
     unsafe impl Send for Region {}
     // SAFETY: as above; `&Region` gives out nothing but atomics and checked copies.
     unsafe impl Sync for Region {}
@@ -135,15 +134,6 @@ mod storage {
         /// A region over a mapped descriptor.
         pub(crate) fn mapped(mapping: crate::sys::Mapping) -> Arc<Self> {
             Arc::new(Self { base: mapping.as_ptr(), len: mapping.len(), storage: Storage::Mapped(mapping) })
-        }
-
-        /// A region over a named object; `len` was compared with its size before anything was touched.
-        pub(crate) fn named(shmem: shared_memory::Shmem, len: usize) -> Option<Arc<Self>> {
-            let base = NonNull::new(shmem.as_ptr())?;
-            if shmem.len() < len || !(base.as_ptr() as usize).is_multiple_of(WORD) {
-                return None;
-            }
-            Some(Arc::new(Self { base, len, storage: Storage::Named(shmem) }))
         }
 
         /// A region of `len` bytes (rounded up to words) inside this process, zeroed.
@@ -163,13 +153,12 @@ mod storage {
             unsafe { crate::sys::populate(self.base.add(range.start), range.len()) }.is_ok()
         }
 
-        /// Gives sealed memory back though there are words of it: from now on they are this process's own and 0. For a
+        /// Gives mapped memory back though there are words of it: from now on they are this process's own and 0. For a
         /// link that is over, of which somebody keeps a handle.
         pub(crate) fn forget(&self) {
             match &self.storage {
                 Storage::Mapped(mapping) => mapping.replace_by_zeros(),
-                // The crate holds a descriptor until it is dropped, and by that the memory.
-                Storage::Named(_) | Storage::Words(_) => {}
+                Storage::Words(_) => {}
             }
         }
 

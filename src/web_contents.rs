@@ -9,7 +9,6 @@ use crate::invoke::Invoke;
 use crate::link::{Exit, GoneReason};
 use crate::registry::Where;
 use crate::sync::{Arc, Ordering};
-use crate::sys;
 use crate::wire::{Args, FromArgs, IntoArgs};
 use serde::de::DeserializeOwned;
 use std::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -465,10 +464,8 @@ impl Process<'_> {
         if self.exit_status().is_some() {
             return Ok(());
         }
-        match self.link.pidfd.get() {
-            Some(pidfd) => {
-                sys::pidfd_kill(&*pidfd, 9).map_err(|error| Error::system("cannot kill the renderer", error))
-            }
+        match self.link.kill() {
+            Some(killed) => killed.map_err(|error| Error::system("cannot kill the renderer", error)),
             None if self.link.gone_reason().is_some() => Ok(()),
             None => Err(Error::new(
                 ErrorKind::InvalidConfig,

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use support::{
-    Child, PATIENCE, TempDir, Told, alone, bounded, builder, child, gone, next, open_fds, shared_memory_of, threads,
-    told, until,
+    Child, PATIENCE, Program, Refused, TempDir, Told, alone, bounded, builder, child, gone, next, open_fds, refuse,
+    shared_memory_of, threads, told, until,
 };
 
 #[test]
@@ -32,7 +32,9 @@ fn children() {
         ("handshakes", handshakes),
         ("half-open handshakes", half_open_handshakes),
         ("the socket after the handshake", the_socket_after_the_handshake),
+        ("connects elsewhere", connects_elsewhere),
         ("descriptors that linger", descriptors_that_linger),
+        ("descriptors that linger on an older kernel", descriptors_that_linger_on_an_older_kernel),
         ("control words", control_words),
         ("records", records),
         ("chunks", chunks),
@@ -324,17 +326,24 @@ fn half_open_handshakes_are_bounded_and_given_up_and_hold_up_nobody() {
 fn half_open_handshakes() {
     // The honest one is one of them.
     Stage::of(builder().max_renderers(9)).leaks_nothing(|stage| {
-        let half_open: Vec<_> = (0..8)
+        let whole: Vec<_> = (0..8).map(|_| stage.hostile()).collect();
+        is_refused(stage, "max_renderers is 9");
+        for mut hostile in whole {
+            stage.leaves(&mut hostile, "one of many");
+        }
+        let half_open: Vec<_> = (0..4)
             .map(|_| {
                 let connection = Connection::to(&stage.path);
                 let (welcome, fds) = connection.welcome();
                 (connection, welcome.id, fds)
             })
             .collect();
-        let one_more = Connection::to(&stage.path);
-        one_more.until_cut();
-        let told = next(&stage.told, "the refusal");
-        assert!(told.kind == ErrorKind::Limit && told.text.contains("max_renderers is 9"), "{told:?}");
+        // No more than half of the places for one process; another one comes in.
+        is_refused(stage, &format!("process {} has 4 handshakes", std::process::id()));
+        let mut elsewhere = child("connects elsewhere");
+        elsewhere.env("TEST_DIRECTORY", &*stage.directory);
+        assert!(Program::start(elsewhere).ended(PATIENCE).success());
+        next(&stage.gone, "the end of that one");
         stage.is_well();
         // One that hangs up makes room before its time is over.
         let (first, id, _) = &half_open[0];
@@ -357,6 +366,18 @@ fn half_open_handshakes() {
         // Who speaks when its time is over speaks to nobody.
         assert!(half_open[1].0.send(&Hello::default().encode()).is_err());
     });
+}
+
+/// The next one that connects is refused with this text.
+fn is_refused(stage: &Stage, text: &str) {
+    Connection::to(&stage.path).until_cut();
+    let told = next(&stage.told, "the refusal");
+    assert!(told.kind == ErrorKind::Limit && told.text.contains(text), "{told:?}");
+}
+
+fn connects_elsewhere() {
+    let ipc_renderer = IpcRenderer::builder().runtime_dir(support::env("TEST_DIRECTORY")).connect_to("main").unwrap();
+    assert_eq!(ipc_renderer.invoke::<i64>("add", (2, 3)).timeout(PATIENCE).wait().unwrap(), 5);
 }
 
 #[test]
@@ -419,8 +440,26 @@ fn lingering(patience: Duration) -> (OwnedFd, OwnedFd) {
 }
 
 fn descriptors_that_linger() {
+    linger();
+}
+
+#[test]
+fn nor_does_one_where_the_kernel_does_not_refuse_it_at_the_sender() {
+    alone("descriptors that linger on an older kernel");
+}
+
+fn descriptors_that_linger_on_an_older_kernel() {
+    const SO_PASSRIGHTS: u32 = 83;
+    let no_such_option = Refused { call: libc::SYS_setsockopt, with: Some((2, SO_PASSRIGHTS)) };
+    refuse(&[no_such_option], libc::ENOPROTOOPT);
+    linger();
+}
+
+fn linger() {
     Stage::new().leaks_nothing(|stage| {
-        for after_the_handshake in [true, false] {
+        let mut far_ends = Vec::new();
+        // The message is a Hello, or nothing that would be seen in place of the end.
+        for (after_the_handshake, is_empty) in [(true, false), (false, false), (true, true), (false, true)] {
             let (near, far) = lingering(PATIENCE + PATIENCE / 2);
             let connection = Connection::to(&stage.path);
             let (welcome, fds) = connection.welcome();
@@ -429,9 +468,9 @@ fn descriptors_that_linger() {
             if after_the_handshake {
                 hostile.connection.send(&hello).unwrap();
             }
-            match hostile.connection.send_with(&hello, &[near.as_fd()]) {
+            let message: &[u8] = if is_empty { &[] } else { &hello };
+            match hostile.connection.send_with(message, &[near.as_fd()]) {
                 // The only copy is on its way to main.
-                Ok(_) if !knows_how_to_refuse() => return, // an older kernel: documented
                 Ok(_) => drop(near),
                 Err(error) => {
                     assert_eq!(error, rustix::io::Errno::PERM);
@@ -439,25 +478,15 @@ fn descriptors_that_linger() {
                 }
             }
             // Watch lives: it sees an end, and lets another one in.
-            rustix::net::shutdown(&hostile.connection.socket, rustix::net::Shutdown::Both).unwrap();
+            let _ = rustix::net::shutdown(&hostile.connection.socket, rustix::net::Shutdown::Both);
             stage.end_of(hostile.id(), "a hang-up behind it");
             hostile = stage.hostile();
             stage.works(&mut hostile, "another one");
-            drop(far);
+            far_ends.push(far);
         }
+        // What lingers ends with these.
+        drop(far_ends);
     });
-}
-
-/// Whether this kernel has `SO_PASSRIGHTS` (Linux 6.16).
-fn knows_how_to_refuse() -> bool {
-    let (_near, far) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    let no: libc::c_int = 0;
-    let len = size_of_val(&no) as libc::socklen_t;
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&far);
-    // SAFETY: the kernel reads `len` bytes of `no`.
-    #[allow(unsafe_code)]
-    let result = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, 83, (&raw const no).cast(), len) };
-    result == 0
 }
 
 // ---- control words ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 
 mod support;
 
-use ringmain::{Backing, ErrorKind, GoneReason, IpcMain, IpcRenderer, WebContents};
+use ringmain::{ErrorKind, GoneReason, IpcMain, IpcRenderer, WebContents};
 use std::collections::HashSet;
 use std::sync::mpsc::channel;
 use support::{
@@ -27,10 +27,8 @@ fn children() {
     ]);
 }
 
-/// Descriptors of a link in main: socket, doorbell, pidfd. The crate `shared_memory` keeps one more open.
-fn descriptors() -> usize {
-    if support::backing() == Backing::Named { 4 } else { 3 }
-}
+/// Descriptors of a link in main: socket, doorbell, pidfd.
+const DESCRIPTORS: usize = 3;
 
 /// Links of one child at most, so that five descriptors each stay below any usual limit.
 const LINKS_OF_A_CHILD: usize = 100;
@@ -80,7 +78,7 @@ fn links(count: usize, end: End) {
     openers.iter_mut().for_each(|opener| opener.say("open"));
     let all: Vec<WebContents> = (0..count).map(|_| next(&called, "the call of each link").0).collect();
     let used = open_fds() - before;
-    assert!(used <= descriptors() * count, "{count} links took {used} descriptors");
+    assert!(used <= DESCRIPTORS * count, "{count} links took {used} descriptors");
     assert_eq!(all.iter().map(WebContents::id).collect::<HashSet<_>>().len(), count);
     for web_contents in &all {
         web_contents.send("welcome", (web_contents.id(),)).unwrap();
@@ -165,7 +163,7 @@ fn main_of_processes() {
         next(&here, "every process");
     }
     let used = open_fds() - before;
-    assert!(used <= descriptors() * all.len(), "{PROCESSES} processes took {used} descriptors");
+    assert!(used <= DESCRIPTORS * all.len(), "{PROCESSES} processes took {used} descriptors");
     for web_contents in &all {
         web_contents.send("call", (web_contents.id() % 2 == 0,)).unwrap();
     }
@@ -259,7 +257,7 @@ fn spawns_at_the_limit() {
     spawned.process().kill().unwrap();
     assert_eq!(next(&gone, "its end"), (spawned.id(), GoneReason::Killed { signal: 9 }));
     drop(spawned);
-    until("its descriptors are free again", || free_descriptors() == free + descriptors());
+    until("its descriptors are free again", || free_descriptors() == free + DESCRIPTORS);
     answers(&attached);
     assert!(gone.try_recv().is_err(), "attempts that failed are nobody's end");
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use ringmain::{Backing, Error, ErrorKind, GoneReason, IpcMain, IpcRenderer, Wait, WebContents};
+use ringmain::{Backing, Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcRenderer, Wait, WebContents};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
 use std::fs::Permissions;
@@ -238,8 +238,6 @@ fn threads_are_refused() {
     const NOBODYS: u32 = 54_321;
     let ipc_main = ipc_main();
     adds(&ipc_main);
-    // Nobody is remembered for a hook that may come: over named memory each costs a descriptor of `shared_memory`.
-    ipc_main.on_renderer_gone(|_, _| {});
     let bystander = ipc_main.attach().unwrap();
     let before = held();
     let is_root = rustix::process::geteuid().is_root();
@@ -301,10 +299,12 @@ enum Attempt {
     Main,
     Attach,
     Spawn,
+    /// A program that never looks at what was handed over to it, and ends late.
+    SpawnDeaf,
     Connect,
     Listen,
 }
-use Attempt::{Attach, Connect, Listen, Main, Spawn};
+use Attempt::{Attach, Connect, Listen, Main, Spawn, SpawnDeaf};
 
 const fn call(call: libc::c_long) -> Refused {
     Refused { call, with: None }
@@ -320,13 +320,14 @@ const NEEDED: &[(&[Refused], i32, &[Attempt])] = &[
     (&[call(libc::SYS_eventfd2)], libc::EMFILE, &[Main, Attach, Spawn, Connect]),
     (&[call(libc::SYS_eventfd2)], libc::ENOSYS, &[Main, Attach, Spawn, Connect]),
     (&[call(libc::SYS_epoll_create1)], libc::EMFILE, &[Main, Attach, Connect]),
-    (&[call(libc::SYS_epoll_ctl)], libc::ENOSPC, &[Main, Attach, Spawn, Connect, Listen]),
+    (&[call(libc::SYS_epoll_ctl)], libc::ENOSPC, &[Main, Attach, Spawn, SpawnDeaf, Connect, Listen]),
+    (&[call(libc::SYS_epoll_ctl), call(libc::SYS_pidfd_open)], libc::EPERM, &[Spawn, SpawnDeaf]),
     (&[call(libc::SYS_socketpair)], libc::ENFILE, &[Attach, Spawn]),
     (&[call(libc::SYS_socket)], libc::EMFILE, &[Connect, Listen]),
     (&[call(libc::SYS_sendmsg)], libc::ENOBUFS, &[Attach, Spawn]),
     (&[call(libc::SYS_flock)], libc::ENOLCK, &[Listen]),
     (&[call(libc::SYS_clone3), call(libc::SYS_clone)], libc::EAGAIN, &[Main, Attach, Connect]),
-    (&[call(libc::SYS_pidfd_open)], libc::EMFILE, &[Spawn]),
+    (&[call(libc::SYS_pidfd_open)], libc::EMFILE, &[Spawn, SpawnDeaf]),
 ];
 
 /// The same, of sealed memory alone.
@@ -360,6 +361,11 @@ fn calls_are_refused() {
                 let mut program = child("serves");
                 // What it finds refused too is not what is looked at.
                 program.stderr(Stdio::null());
+                ipc_main.spawn(program).map(|renderer| drop(Child(renderer)))
+            }
+            SpawnDeaf => {
+                let mut program = Command::new("sleep");
+                program.arg("60");
                 ipc_main.spawn(program).map(|renderer| drop(Child(renderer)))
             }
             Connect | Listen => connect(&path, "honest").map(|connected| answers(&connected)),
@@ -459,7 +465,6 @@ fn lives_without() {
     let refused = DISPENSABLE[env("TEST_REFUSED").parse::<usize>().unwrap()];
     // Inherited by the renderers too.
     refuse(refused, env("TEST_ERRNO").parse().unwrap());
-    let has_pidfds = !refused.iter().any(|refused| refused.call == libc::SYS_pidfd_open);
     let directory = TempDir::new();
     let ipc_main = builder().wait(Wait::Park).runtime_dir(&*directory).build().unwrap();
     adds(&ipc_main);
@@ -468,7 +473,7 @@ fn lives_without() {
     let (here, gone) = (received::<()>(&ipc_main, "here"), gone(&ipc_main));
     let attached = ipc_main.attach().unwrap();
     ipc_main.listen("without").unwrap();
-    for kills in [true, false] {
+    for end in ["signal", "kill", "close"] {
         let mut command = child("serves");
         command.env("TEST_WAITS", "1");
         let renderer = ipc_main.spawn(command).unwrap();
@@ -479,19 +484,24 @@ fn lives_without() {
         let waiting = renderer.clone();
         let waits = std::thread::spawn(move || waiting.invoke::<usize>("none there", (), PATIENCE).wait());
         assert_eq!(waits.join().unwrap().unwrap_err().kind(), ErrorKind::NoHandler);
-        match kills {
-            true => signal(pid, Signal::KILL),
-            false => renderer.close(PATIENCE).unwrap(),
+        assert_eq!(renderer.process().exit_status(), None);
+        match end {
+            "signal" => signal(pid, Signal::KILL),
+            "kill" => renderer.process().kill().unwrap(),
+            _ => renderer.close(PATIENCE).unwrap(),
         }
         let (id, reason) = next(&gone, "its end");
         assert_eq!(id, renderer.id());
-        match (kills, has_pidfds) {
-            (true, true) => assert_eq!(reason, GoneReason::Killed { signal: 9 }),
-            // A hang-up is all that shows.
-            _ => assert_eq!(reason, GoneReason::Closed),
-        }
+        let (expected, status) = match end {
+            "close" => (GoneReason::Closed, ExitStatus::Exited(Some(0))),
+            _ => (GoneReason::Killed { signal: 9 }, ExitStatus::Killed(9)),
+        };
+        assert_eq!(reason, expected, "{end}");
         assert_eq!(renderer.send("late", ()).unwrap_err().kind(), ErrorKind::Disconnected);
         until("it is reaped", || !lives(pid) && support::stat(pid).is_none());
+        until("how it ended is known", || renderer.process().exit_status().is_some());
+        assert_eq!(renderer.process().exit_status(), Some(status), "{end}");
+        renderer.process().kill().unwrap(); // ended already
     }
     let named = IpcRenderer::builder().wait(Wait::Park).runtime_dir(&*directory).connect_to("without").unwrap();
     answers(&named);
@@ -506,11 +516,7 @@ fn lives_without() {
 }
 
 #[test]
-fn a_link_that_is_over_holds_no_sealed_memory_though_its_handles_are_kept() {
-    if backing() == Backing::Named {
-        println!("not tested: over named memory its crate holds mapping and descriptor as long as there is a handle");
-        return;
-    }
+fn a_link_that_is_over_holds_neither_memory_nor_descriptors_though_its_handles_are_kept() {
     alone("keeps handles");
 }
 
@@ -523,13 +529,17 @@ fn keeps_handles() {
     for _ in &spawned {
         next(&here, "a renderer");
     }
+    let each = (held().descriptors - before.descriptors) / spawned.len();
     // No hook asks for those that are gone: main remembers them for one that may come.
     spawned[0].process().kill().unwrap();
     spawned[1].close(PATIENCE).unwrap();
+    // Who keeps a handle may ask for its pipes.
+    spawned[..2].iter().for_each(|gone| drop((gone.process().take_stdin(), gone.process().take_stdout())));
+    until("those that are gone hold no descriptor", || held().descriptors == before.descriptors + each);
     let attached = ipc_main.attach().unwrap();
     let kept = attached.clone();
     drop(attached);
-    until("those that are gone hold nothing", || held().mappings == before.mappings + 1);
+    until("those that are gone hold no memory", || held().mappings == before.mappings + 1);
     for gone in &spawned[..2] {
         assert_eq!(gone.send("late", ()).unwrap_err().kind(), ErrorKind::Disconnected);
         assert_eq!(gone.invoke::<()>("late", (), PATIENCE).wait().unwrap_err().kind(), ErrorKind::Disconnected);

@@ -1,6 +1,7 @@
 //! How links come to be: spawn, listen, attach on main; connect and connect_to on a renderer.
 
 use super::link::{Link, Process};
+use super::sockets::PeerSocket;
 use super::{Command, Engine, IPC_MESSAGE, Listener, Serving};
 use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result, is_scarcity};
@@ -15,7 +16,7 @@ use crate::region::Region;
 use crate::registry::Where;
 use crate::sync::{Arc, Mutex, Ordering};
 use crate::sys;
-use shared_memory::{ShmemConf, ShmemError};
+use shared_memory::{Shmem, ShmemConf, ShmemError};
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
@@ -116,7 +117,18 @@ pub(super) fn sweep_names() {
 struct Memory {
     region: Arc<Region>,
     offered: OfferedBacking,
+    /// Of sealed memory, to be handed over.
     fd: Option<OwnedFd>,
+    name: Option<sys::ShmName>,
+}
+
+/// What main keeps of a link until the renderer has answered.
+pub(super) struct Handshake {
+    pub(super) region: Arc<Region>,
+    /// Of named memory: removed when the renderer has mapped it, or has not come.
+    _name: Option<sys::ShmName>,
+    /// By a listening socket.
+    pub(super) who: Option<Credentials>,
 }
 
 fn create_memory(backing: Backing, layout: &Layout) -> Result<Memory> {
@@ -136,21 +148,30 @@ fn create_memory(backing: Backing, layout: &Layout) -> Result<Memory> {
         Backing::Sealed => {
             let fd = sys::create_sealed_memory("ringmain", len, &parts).map_err(system)?;
             let mapping = sys::Mapping::map(&fd, len, &parts).map_err(system)?;
-            Ok(Memory { region: Region::mapped(mapping), offered: OfferedBacking::Sealed, fd: Some(fd) })
+            let region = Region::mapped(mapping);
+            Ok(Memory { region, offered: OfferedBacking::Sealed, fd: Some(fd), name: None })
         }
         Backing::Named => {
             let chance = sys::random_u64().map_err(system)? >> 1;
             let start = sys::process_start_time(own_pid()).unwrap_or(0);
             let name = format!("/{NAME_PREFIX}{}-{}-{start}-{chance}", name_space(), own_pid());
-            let shmem =
-                ShmemConf::new().size(len).os_id(&name).create().map_err(|error| system(shared_memory_error(error)))?;
-            // Allocated before first touch: a full tmpfs is an error here, never a SIGBUS. Dropping `shmem` unlinks.
-            sys::shm_allocate(&name, len, &parts).map_err(system)?;
-            let region = Region::named(shmem, len)
-                .ok_or_else(|| system(io::Error::other("the named memory is smaller than asked for")))?;
-            Ok(Memory { region, offered: OfferedBacking::Named(name), fd: None })
+            let created = ShmemConf::new().size(len).os_id(&name).create();
+            let shmem = created.map_err(|error| system(shared_memory_error(error)))?;
+            let (fd, unlinks) = take_over(shmem, &name, len);
+            let fd = fd.map_err(system)?;
+            // Allocated before first touch: a full tmpfs is an error here, never a SIGBUS.
+            sys::allocate(&fd, &parts).map_err(system)?;
+            let region = Region::mapped(sys::Mapping::map(&fd, len, &parts).map_err(system)?);
+            Ok(Memory { region, offered: OfferedBacking::Named(name), fd: None, name: unlinks })
         }
     }
+}
+
+/// A descriptor of a named object instead of the crate's, which would hold descriptor, mapping and memory as long as anybody
+/// has a handle of the link; and who removes its name, if the crate would have done that.
+fn take_over(mut shmem: Shmem, name: &str, len: usize) -> (io::Result<OwnedFd>, Option<sys::ShmName>) {
+    let unlinks = shmem.set_owner(false).then(|| sys::ShmName::new(name.to_string()));
+    (sys::shm_open(name, len), unlinks)
 }
 
 impl Engine {
@@ -163,7 +184,7 @@ impl Engine {
     }
 
     /// Makes main's end of a link over `socket` and says Welcome.
-    fn new_link(self: &Arc<Self>, socket: OwnedFd, timeout: Option<Duration>) -> Result<(Arc<Link>, Arc<Region>)> {
+    fn new_link(self: &Arc<Self>, socket: PeerSocket, timeout: Option<Duration>) -> Result<(Arc<Link>, Handshake)> {
         self.check_running()?;
         // No renderer has any to send, and to drop one may take as long as it likes.
         sys::refuse_descriptors(&socket);
@@ -225,7 +246,7 @@ impl Engine {
             Error::system("cannot greet the renderer", error)
         })?;
         failpoint::reached("welcome sent");
-        Ok((link, memory.region))
+        Ok((link, Handshake { region: memory.region, _name: memory.name, who: None }))
     }
 
     /// Gives a link up that did not come to be.
@@ -234,17 +255,15 @@ impl Engine {
         self.watch.remove(link);
     }
 
-    fn watch_link(&self, link: &Arc<Link>, region: Option<Arc<Region>>) -> Result<()> {
-        self.watch.add(link, region).map_err(|error| {
-            self.discard(link);
-            Error::system("cannot watch the link", error)
-        })
+    /// After an error the link is to be discarded.
+    fn watch_link(&self, link: &Arc<Link>, handshake: Option<Handshake>) -> Result<()> {
+        self.watch.add(link, handshake).map_err(|error| Error::system("cannot watch the link", error))
     }
 
     /// Starts a renderer.
     pub(crate) fn spawn_renderer(self: &Arc<Self>, mut program: Program) -> Result<Arc<Link>> {
         let (ours, theirs) = sys::socket_pair().map_err(|error| Error::system("cannot make a socket pair", error))?;
-        let (link, region) = self.new_link(ours, self.config.connect_timeout)?;
+        let (link, handshake) = self.new_link(self.watch.socket_of(ours), self.config.connect_timeout)?;
         let child = match sys::spawn_with_fd(&mut program, theirs, FD_VARIABLE) {
             Ok(child) => child,
             Err(error) => {
@@ -253,36 +272,30 @@ impl Engine {
             }
         };
         failpoint::reached("renderer started");
-        // Not reaped by anybody yet, so the pid is its own. Refused (a filter): hang-up alone tells of its end.
-        let pidfd = if_offered(sys::pidfd_open(child.id()));
-        let process = Process { pid: child.id(), pidfd: None, is_child: true, child: Some(child) };
-        let watched = match pidfd {
-            Ok(pidfd) => {
-                link.set_process(Process { pidfd, ..process });
-                self.watch_link(&link, Some(region))
-            }
-            Err(error) => {
-                link.set_process(process);
-                self.links.lock().remove(&link.id);
-                Err(Error::system("cannot watch the renderer's process", error))
-            }
-        };
-        watched.inspect_err(|_| {
-            // Not left behind: nobody would know of it.
-            if let Some(mut child) = link.child.lock().take() {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-        })?;
+        let pid = child.id();
+        link.set_process(Process { pid, pidfd: None, is_child: true, child: Some(child) });
+        // Not reaped by anybody yet, so the pid is its own. Refused (a filter): a thread waits for it.
+        let watched = if_offered(sys::pidfd_open(pid)).and_then(|pidfd| match pidfd {
+            Some(pidfd) => Ok(link.set_pidfd(pidfd)),
+            None => self.watch.reap_when_it_ends(&link),
+        });
+        watched
+            .map_err(|error| Error::system("cannot watch the renderer's process", error))
+            .and_then(|()| self.watch_link(&link, Some(handshake)))
+            .inspect_err(|_| {
+                // Not left behind: nobody would know of it.
+                link.end_child();
+                self.discard(&link);
+            })?;
         Ok(link)
     }
 
     /// Makes a link whose renderer is in this process; returns the renderer's end of the socket.
     pub(crate) fn attach_renderer(self: &Arc<Self>) -> Result<(Arc<Link>, OwnedFd)> {
         let (ours, theirs) = sys::socket_pair().map_err(|error| Error::system("cannot make a socket pair", error))?;
-        let (link, region) = self.new_link(ours, Some(HANDSHAKE_TIMEOUT))?;
+        let (link, handshake) = self.new_link(self.watch.socket_of(ours), Some(HANDSHAKE_TIMEOUT))?;
         link.set_process(Process { pid: own_pid(), ..Process::default() });
-        self.watch_link(&link, Some(region))?;
+        self.watch_link(&link, Some(handshake)).inspect_err(|_| self.discard(&link))?;
         Ok((link, theirs))
     }
 
@@ -384,7 +397,7 @@ impl Listening {
     }
 
     /// One connection was accepted: looks who it is, and greets.
-    pub(super) fn welcome(&self, engine: &Arc<Engine>, socket: OwnedFd) -> Result<()> {
+    pub(super) fn welcome(&self, engine: &Arc<Engine>, socket: PeerSocket) -> Result<()> {
         let found = sys::peer_credentials(&socket).map_err(|error| Error::system("cannot see who connects", error))?;
         let who = Credentials { pid: found.pid, uid: found.uid };
         let is_welcome = match &self.accept {
@@ -394,11 +407,13 @@ impl Listening {
         if !is_welcome {
             return Err(Error::new(ErrorKind::Refused, format!("a renderer was refused: {who:?}")));
         }
+        engine.watch.check_handshakes_of(&who, engine.config.max_renderers)?;
         let pidfd = if_offered(sys::peer_pidfd(&socket))
             .map_err(|error| Error::system("cannot watch the process that connects", error))?;
-        let (link, region) = engine.new_link(socket, Some(HANDSHAKE_TIMEOUT))?;
+        let (link, handshake) = engine.new_link(socket, Some(HANDSHAKE_TIMEOUT))?;
+        let handshake = Handshake { who: Some(who), ..handshake };
         link.set_process(Process { pid: found.pid.unwrap_or(0), pidfd, ..Process::default() });
-        engine.watch_link(&link, Some(region))
+        engine.watch_link(&link, Some(handshake)).inspect_err(|_| engine.discard(&link))
     }
 }
 
@@ -517,9 +532,16 @@ fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Resu
             let shmem = ShmemConf::new().os_id(name).open().map_err(shared_memory_error);
             let shmem = shmem.map_err(Unusable::system(format!("cannot open {name:?}")))?;
             // `shared_memory` takes whatever size the object has: compared before anything is touched.
-            let len = shmem.len();
-            let region = Region::named(shmem, layout.region)
-                .ok_or_else(|| format!("the region {name:?} has {len} bytes instead of {}", layout.region))?;
+            let has = shmem.len();
+            let (fd, _) = take_over(shmem, name, layout.region);
+            let fd = fd.map_err(|error| match error.kind() {
+                io::ErrorKind::InvalidData => {
+                    format!("the region {name:?} has {has} bytes instead of {}", layout.region).into()
+                }
+                _ => Unusable::system(format!("cannot open {name:?}"))(error),
+            })?;
+            let mapping = sys::Mapping::map(&fd, layout.region, &layout.parts());
+            let region = Region::mapped(mapping.map_err(Unusable::system("cannot map the region"))?);
             // Both have it mapped now.
             sys::shm_unlink(name).map_err(Unusable::system(format!("cannot unlink {name:?}")))?;
             region
@@ -608,7 +630,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Refused, "main hung up during the handshake"));
         };
         let id = agreed.link_id.get();
-        let link = Link::new(self.clone(), id, machine, Some(Arc::new(socket)), None);
+        let link = Link::new(self.clone(), id, machine, Some(Arc::new(self.watch.socket_of(socket))), None);
         link.set_served_by(served_by);
         link.set_process(Process { pid: agreed.peer.pid, pidfd, ..Process::default() });
         link.open(pipe, super::send_limits(&agreed), agreed.send.max_pending_calls as usize);
@@ -618,7 +640,7 @@ impl Engine {
         self.start()?;
         self.links.lock().insert(id, link.clone());
         self.command(Command::Opened(link.clone()));
-        self.watch_link(&link, None)?;
+        self.watch_link(&link, None).inspect_err(|_| self.discard(&link))?;
         failpoint::reached("link watched");
         Ok(link)
     }

@@ -2,6 +2,7 @@
 
 use super::call::{Call, Outcome, Reply, Request};
 use super::receiver::Receiver;
+use super::sockets::PeerSocket;
 use super::{Command, Engine, Serving, this_thread};
 use crate::dispatch::{self, Action, Calls, Frames, MAIN_FRAME, NotBegun, Requests};
 use crate::error::{Error, ErrorKind, Result};
@@ -152,7 +153,7 @@ pub(crate) struct Link {
     /// Whether one is with its handler or listeners now. Written by the dispatcher alone.
     pub(crate) handles_request: AtomicBool,
     pub(crate) machine: Mutex<machine::Link>,
-    pub(crate) socket: Closable<OwnedFd>,
+    pub(crate) socket: Closable<PeerSocket>,
     pub(crate) pidfd: Closable<OwnedFd>,
     pid: AtomicU32,
     is_child: AtomicBool,
@@ -175,7 +176,7 @@ impl Link {
         engine: Arc<Engine>,
         id: u32,
         machine: machine::Link,
-        socket: Option<Arc<OwnedFd>>,
+        socket: Option<Arc<PeerSocket>>,
         doorbell: Option<Arc<sys::EventFd>>,
     ) -> Arc<Self> {
         let max_calls = engine.config.max_pending_calls as usize;
@@ -257,6 +258,10 @@ impl Link {
         *self.child.lock() = process.child;
     }
 
+    pub(super) fn set_pidfd(&self, pidfd: OwnedFd) {
+        *self.pidfd.0.lock() = Some(Arc::new(pidfd));
+    }
+
     /// Process id of the other end; 0 where it is not visible.
     pub(crate) fn pid(&self) -> u32 {
         self.pid.load(Ordering::Relaxed)
@@ -274,6 +279,45 @@ impl Link {
 
     pub(crate) fn set_exit(&self, exit: machine::Exit) {
         let _ = self.exit.set(exit);
+    }
+
+    /// Takes the status of a child that ended and that there is no pidfd of. Under the lock of the child: until then its
+    /// number is its own, and [`kill`](Self::kill) may use that.
+    pub(super) fn reap_child(&self) -> Option<machine::Exit> {
+        let _child = self.child.lock();
+        if self.exit.get().is_none()
+            && let Some(exit) = exit_of(sys::child_reap(self.pid()))
+        {
+            self.set_exit(exit);
+        }
+        self.exit()
+    }
+
+    /// Kills the process with SIGKILL; `None` if nothing is known that means this process and no other.
+    pub(crate) fn kill(&self) -> Option<std::io::Result<()>> {
+        if let Some(pidfd) = self.pidfd.get() {
+            return Some(sys::pidfd_kill(&*pidfd, 9));
+        }
+        if !self.is_child() {
+            return None;
+        }
+        let _child = self.child.lock();
+        Some(if self.exit.get().is_some() { Ok(()) } else { sys::child_kill(self.pid(), 9) })
+    }
+
+    /// Kills a child whose link does not come to be, and waits for its end.
+    pub(super) fn end_child(&self) {
+        let _ = self.kill(); // ended already, or waited for all the same
+        match self.pidfd.get() {
+            Some(pidfd) => {
+                let _ = sys::wait_readable(&*pidfd, None);
+                exit_of(sys::pidfd_reap(&*pidfd)).into_iter().for_each(|exit| self.set_exit(exit));
+            }
+            None => {
+                sys::child_wait(self.pid());
+                self.reap_child();
+            }
+        }
     }
 
     /// The deadline of a future's call is over.
@@ -521,10 +565,10 @@ impl Link {
     #[cold]
     fn push_early(&self, message: &mut Vec<u8>, mode: SendMode) -> Result<()> {
         let mut early = self.early.lock();
-        if let (Some(pipe), Some(limits)) = (self.pipe.get(), self.limits.get()) {
+        if let (Some(_), Some(limits)) = (self.pipe.get(), self.limits.get()) {
             drop(early);
             self.check_taken(message, limits)?;
-            return pipe.send(message, mode).map_err(|error| self.not_sent(error));
+            return self.push(message, mode);
         }
         if self.is_lost() {
             return Err(self.disconnected());
@@ -1204,6 +1248,17 @@ impl Waiter for LinkWaiter<'_> {
 
     fn settle(&mut self) {
         super::wake_all(&mut self.wakers, &self.link.engine);
+    }
+}
+
+/// How a child ended, as a reaping call says it; `None`: it lives.
+pub(super) fn exit_of(reaped: std::io::Result<Option<sys::Exit>>) -> Option<machine::Exit> {
+    match reaped {
+        Ok(None) => None,
+        Ok(Some(sys::Exit::Code(code))) => Some(machine::Exit::Exited(Some(code))),
+        Ok(Some(sys::Exit::Signal(signal))) => Some(machine::Exit::Killed(signal)),
+        // Somebody else in this process has waited for it.
+        Ok(Some(sys::Exit::Unknown)) | Err(_) => Some(machine::Exit::Exited(None)),
     }
 }
 

@@ -14,6 +14,7 @@ mod link;
 mod manual;
 mod receiver;
 mod route;
+mod sockets;
 mod tasks;
 mod watch;
 
@@ -530,8 +531,8 @@ impl Engine {
     /// Builds the pipe of a link whose terms are agreed and hands it to the dispatcher. On main alone: a renderer's pipe
     /// is made before its link.
     fn open(&self, link: &Arc<Link>, agreed: &Agreed) -> Result<(), String> {
-        let region = self.watch.take_region(link.id).ok_or("the region of the link was given up")?;
-        let pipe = self.pipe(&region, agreed, None)?;
+        let handshake = self.watch.take_handshake(link.id).ok_or("the region of the link was given up")?;
+        let pipe = self.pipe(&handshake.region, agreed, None)?;
         failpoint::reached("pipe made");
         link.open(pipe, send_limits(agreed), agreed.send.max_pending_calls as usize);
         failpoint::reached("link opened");

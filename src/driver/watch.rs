@@ -1,19 +1,19 @@
 //! The second thread: sleeps on listening sockets, link sockets and pidfds; accepts, shakes hands with deadlines, reaps.
 //! It runs nobody's code but the accept policy, so a listener that blocks cannot hide a death.
 
-use super::connect::Listening;
+use super::connect::{Credentials, Handshake, Listening};
+use super::link::exit_of;
+use super::sockets::{Closer, MOST_UNCLOSED, PeerSocket};
 use super::{Engine, Link, ThreadHooks, thread_name};
 use crate::config::ThreadRole;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
-use crate::link::{Exit, MAX_DATAGRAM};
-use crate::region::Region;
+use crate::link::{Exit, HANDSHAKE_TIMEOUT, MAX_DATAGRAM};
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
 use crate::sys::{self, Arrived};
 use rustc_hash::FxHashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::Child;
 use std::time::{Duration, Instant};
 
 const OWN_BELL: u64 = 0;
@@ -21,6 +21,9 @@ const SOCKET: u64 = 1 << 32;
 const PROCESS: u64 = 2 << 32;
 const LISTENER: u64 = 3 << 32;
 const KIND: u64 = 0xffff_ffff << 32;
+
+/// Handshakes that one process may have begun and not finished, and no more than half of `max_renderers`.
+const HANDSHAKES_OF_A_PROCESS: usize = 64;
 
 /// How long a listening socket rests after `accept` failed for want of descriptors or memory.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -32,9 +35,12 @@ pub(crate) struct Watch {
     poller: sys::Poller,
     event: sys::EventFd,
     links: Mutex<FxHashMap<u32, Arc<Link>>>,
-    /// Regions of links that are not open yet.
-    regions: Mutex<FxHashMap<u32, Arc<Region>>>,
+    /// Of links that are not open yet.
+    handshakes: Mutex<FxHashMap<u32, Handshake>>,
     listeners: Mutex<Vec<Arc<Listening>>>,
+    /// Children without a pidfd that ended and were reaped.
+    ended: Mutex<Vec<u32>>,
+    closer: Arc<Closer>,
     stopping: AtomicBool,
     deaf: AtomicBool,
     /// Connections that wait for a `poll` to ask the accept policy.
@@ -49,19 +55,21 @@ impl Watch {
             poller,
             event,
             links: Mutex::default(),
-            regions: Mutex::default(),
+            handshakes: Mutex::default(),
             listeners: Mutex::default(),
+            ended: Mutex::default(),
+            closer: Arc::default(),
             stopping: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
             to_be_asked: AtomicU32::new(0),
         })
     }
 
-    /// Watches a link's socket and, once it is known, its process.
-    pub(crate) fn add(&self, link: &Arc<Link>, region: Option<Arc<Region>>) -> io::Result<()> {
+    /// Watches a link's socket and, once it is known, its process. After an error the link is to be removed.
+    pub(super) fn add(&self, link: &Arc<Link>, handshake: Option<Handshake>) -> io::Result<()> {
         let id = u64::from(link.id);
-        if let Some(region) = region {
-            self.regions.lock().insert(link.id, region);
+        if let Some(handshake) = handshake {
+            self.handshakes.lock().insert(link.id, handshake);
         }
         {
             let mut links = self.links.lock();
@@ -81,9 +89,6 @@ impl Watch {
             Ok(())
         };
         let added = add();
-        if added.is_err() {
-            self.remove(link);
-        }
         // A deadline began with the link.
         self.look_at_deadlines();
         added
@@ -103,8 +108,8 @@ impl Watch {
             let _ = self.poller.remove(&*socket);
             sys::shut_socket(&*socket);
         }
-        self.regions.lock().remove(&link.id);
-        let to_be_reaped = link.is_child() && link.pidfd.get().is_some();
+        self.handshakes.lock().remove(&link.id);
+        let to_be_reaped = link.is_child() && link.exit().is_none();
         if link.gone_reason().is_some() && !to_be_reaped {
             self.forget_process(link);
         }
@@ -116,14 +121,63 @@ impl Watch {
             let _ = self.poller.remove(&**pidfd);
         }
         self.links.lock().remove(&link.id);
-        if link.is_child() && link.exit().is_none() {
-            let child = if pidfd.is_none() { link.child.lock().take() } else { None };
-            reap_later(pidfd, child, link.engine.thread_hooks.clone());
+        // A child without a pidfd has its thread already.
+        if let Some(pidfd) = pidfd.filter(|_| link.is_child() && link.exit().is_none()) {
+            reap_later(pidfd, link.engine.thread_hooks.clone());
         }
     }
 
-    pub(crate) fn take_region(&self, id: u32) -> Option<Arc<Region>> {
-        self.regions.lock().remove(&id)
+    /// For a child that the system gives no pidfd of: a thread of its own sleeps until it ends, and tells us.
+    pub(super) fn reap_when_it_ends(&self, link: &Arc<Link>) -> io::Result<()> {
+        let (pid, link) = (link.pid(), Arc::downgrade(link));
+        let reap = move || {
+            sys::child_wait(pid);
+            match link.upgrade() {
+                Some(link) => {
+                    link.reap_child();
+                    let watch = &link.engine.watch;
+                    watch.ended.lock().push(link.id);
+                    watch.event.ring();
+                }
+                // Nobody asks any more.
+                None => drop(sys::child_reap(pid)),
+            }
+        };
+        sys::spawn_thread("ringmain-reap", reap).map(drop)
+    }
+
+    /// A socket of a link, whose close holds nobody up.
+    pub(super) fn socket_of(&self, socket: OwnedFd) -> PeerSocket {
+        PeerSocket::new(socket, &self.closer)
+    }
+
+    /// Handshakes that this process has begun by a listening socket and not finished.
+    fn handshakes_of(&self, who: &Credentials) -> usize {
+        let is_its = |handshake: &&Handshake| {
+            handshake.who.is_some_and(|other| other.pid == who.pid && (who.pid.is_some() || other.uid == who.uid))
+        };
+        self.handshakes.lock().values().filter(is_its).count()
+    }
+
+    /// Refuses who has too many unfinished handshakes: else one process could hold the places of all.
+    pub(super) fn check_handshakes_of(&self, who: &Credentials, max_renderers: usize) -> Result<()> {
+        let (has, most) = (self.handshakes_of(who), (max_renderers / 2).clamp(1, HANDSHAKES_OF_A_PROCESS));
+        if has < most {
+            return Ok(());
+        }
+        let process =
+            who.pid.map_or_else(|| "a process that is not visible".to_string(), |pid| format!("process {pid}"));
+        Err(Error::new(
+            ErrorKind::Limit,
+            format!(
+                "{process} has {has} handshakes that it has not finished, and {most} are what one process may have: its \
+                 next renderer was refused; each ends after {HANDSHAKE_TIMEOUT:?} at the latest"
+            ),
+        ))
+    }
+
+    pub(super) fn take_handshake(&self, id: u32) -> Option<Handshake> {
+        self.handshakes.lock().remove(&id)
     }
 
     pub(crate) fn add_listener(&self, listening: &Arc<Listening>) -> io::Result<()> {
@@ -149,6 +203,10 @@ impl Watch {
         for listening in self.listeners.lock().drain(..) {
             let _ = self.poller.remove(listening.socket());
             listening.close();
+            // Who waits to be accepted would be closed with it, at once.
+            while let Ok(Some(socket)) = sys::accept(listening.socket()) {
+                drop(self.socket_of(socket));
+            }
         }
     }
 
@@ -194,7 +252,12 @@ impl Watch {
                             resting = Some(Instant::now() + ACCEPT_REST);
                         }
                     }
-                    _ => {}
+                    _ => {
+                        let ended = std::mem::take(&mut *self.ended.lock());
+                        for link in ended.into_iter().filter_map(|id| self.link(id)) {
+                            link.exit().into_iter().for_each(|exit| self.process_ended(&link, exit, &mut buffer));
+                        }
+                    }
                 }
             }
         }
@@ -208,7 +271,7 @@ impl Watch {
             }
             self.remove(&link);
         }
-        self.regions.lock().clear();
+        self.handshakes.lock().clear();
     }
 
     fn link(&self, id: u32) -> Option<Arc<Link>> {
@@ -241,8 +304,8 @@ impl Watch {
         loop {
             let Some(socket) = link.socket.get() else { return };
             if link.pipe().is_some() {
-                // Nothing is legal here any more: no control buffer, so that the kernel drops descriptors.
-                match sys::receive_nothing(&*socket) {
+                // Nothing is legal here any more. It stays where it is: its descriptors may take their time to be dropped.
+                match sys::peek(&*socket, &mut [0; 64]) {
                     Ok(Arrived::Nothing) => return,
                     Ok(Arrived::Data(bytes)) => {
                         let text = format!("it wrote {bytes} bytes to its socket after the handshake");
@@ -251,16 +314,18 @@ impl Watch {
                     Ok(Arrived::Eof) | Err(_) => return link.feed(|machine, now| machine.hung_up(now)),
                 }
             }
-            match sys::receive_message(&*socket, buffer, 0) {
+            match sys::peek_message(&*socket, buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Ok(received) if !received.eof => {
+                Ok(found) if !found.eof => {
                     // Cut off because it is too long, which its length says, or because descriptors came along.
-                    let is_too_long = received.len > MAX_DATAGRAM;
-                    let descriptors = received.fds.len() + usize::from(received.truncated && !is_too_long);
+                    let descriptors = usize::from(found.truncated && found.len <= MAX_DATAGRAM);
+                    if descriptors == 0 && sys::receive_nothing(&*socket).is_err() {
+                        return link.feed(|machine, now| machine.hung_up(now));
+                    }
                     failpoint::reached("hello received");
-                    let bytes = &buffer[..received.len];
+                    let bytes = &buffer[..found.len];
                     link.feed(|machine, now| machine.datagram(now, bytes, descriptors));
-                    if link.is_lost() {
+                    if link.is_lost() || descriptors > 0 {
                         return;
                     }
                 }
@@ -272,19 +337,17 @@ impl Watch {
     fn process(&self, link: &Arc<Link>, buffer: &mut [u8]) {
         let Some(pidfd) = link.pidfd.get() else { return };
         let exit = if link.is_child() {
-            match sys::pidfd_reap(&*pidfd) {
-                Ok(None) => return,
-                Ok(Some(sys::Exit::Code(code))) => Exit::Exited(Some(code)),
-                Ok(Some(sys::Exit::Signal(signal))) => Exit::Killed(signal),
-                // Somebody else in this process has waited for it.
-                Ok(Some(sys::Exit::Unknown)) | Err(_) => Exit::Exited(None),
-            }
-        } else if sys::pidfd_ended(&*pidfd) {
-            Exit::Exited(None)
+            exit_of(sys::pidfd_reap(&*pidfd))
         } else {
-            return;
+            sys::pidfd_ended(&*pidfd).then_some(Exit::Exited(None))
         };
-        link.set_exit(exit);
+        if let Some(exit) = exit {
+            link.set_exit(exit);
+            self.process_ended(link, exit, buffer);
+        }
+    }
+
+    fn process_ended(&self, link: &Arc<Link>, exit: Exit, buffer: &mut [u8]) {
         // What it said before it ended comes first: a renderer may connect, send and end at once.
         if link.gone_reason().is_none() && link.pipe().is_none() {
             self.socket(link, buffer);
@@ -298,6 +361,15 @@ impl Watch {
         if self.deaf.load(Ordering::Acquire) {
             return true;
         }
+        let unclosed = self.closer.waiting();
+        if unclosed >= MOST_UNCLOSED {
+            let text = format!(
+                "nobody is accepted now: {unclosed} sockets of renderers that are gone wait to be closed, which takes its \
+                 time because of descriptors that came by them"
+            );
+            engine.report(None, None, Error::new(ErrorKind::Limit, text));
+            return false;
+        }
         // The policy is a callback, so a `poll` runs it. What waits for that holds a descriptor.
         let asks_later = engine.manual.is_some() && listening.has_policy();
         if asks_later && self.to_be_asked.load(Ordering::Relaxed) >= TO_BE_ASKED {
@@ -305,6 +377,7 @@ impl Watch {
         }
         match sys::accept(listening.socket()) {
             Ok(Some(socket)) if asks_later => {
+                let socket = self.socket_of(socket);
                 self.to_be_asked.fetch_add(1, Ordering::Relaxed);
                 let listening = listening.clone();
                 engine.on_dispatcher(move |engine| {
@@ -317,6 +390,7 @@ impl Watch {
             }
             Ok(Some(socket)) => {
                 failpoint::reached("renderer accepted");
+                let socket = self.socket_of(socket);
                 if let Err(error) = listening.welcome(engine, socket) {
                     engine.report(None, None, error);
                 }
@@ -352,19 +426,12 @@ impl Watch {
     }
 }
 
-/// Reaps a child that outlives its link's watch, or that the system gave no pidfd of: a thread sleeps until it ends, so
-/// that it stays no zombie.
-fn reap_later(pidfd: Option<Arc<OwnedFd>>, child: Option<Child>, hooks: ThreadHooks) {
-    let reap = move || match (pidfd, child) {
-        (Some(pidfd), _) => {
-            if sys::wait_readable(&*pidfd, None).is_ok() {
-                let _ = sys::pidfd_reap(&*pidfd);
-            }
+/// Reaps a child that outlives its link's watch: a thread sleeps until it ends, so that it stays no zombie.
+fn reap_later(pidfd: Arc<OwnedFd>, hooks: ThreadHooks) {
+    let reap = move || {
+        if sys::wait_readable(&*pidfd, None).is_ok() {
+            let _ = sys::pidfd_reap(&*pidfd);
         }
-        (None, Some(mut child)) => {
-            let _ = child.wait();
-        }
-        (None, None) => {}
     };
     // No thread to be had: then a zombie it is, until this process ends.
     let role = ThreadRole::Reaper;

@@ -113,17 +113,6 @@ fn bytes_are_copied_exactly_between_two_mappings() {
 }
 
 #[test]
-fn bytes_are_copied_exactly_between_two_handles_of_a_named_object() {
-    let name = format!("/ringmain-test-{}-{:?}", std::process::id(), std::thread::current().id());
-    let name = name.replace(['(', ')'], "");
-    let owner = shared_memory::ShmemConf::new().size(4096).os_id(&name).create().unwrap();
-    let other = shared_memory::ShmemConf::new().os_id(&name).open().unwrap();
-    assert!(Region::named(shared_memory::ShmemConf::new().os_id(&name).open().unwrap(), 1 << 30).is_none());
-    let (one, other) = (Region::named(owner, 4096).unwrap(), Region::named(other, 4096).unwrap());
-    copies_are_exact(&one.words(0, 128).unwrap(), &other.words(0, 128).unwrap());
-}
-
-#[test]
 #[should_panic(expected = "a record never wraps")]
 fn a_copy_over_the_end_is_a_mistake_of_ours_and_is_stopped() {
     Region::in_process(64).words(0, 8).unwrap().write(7, &[0; 9]);

@@ -37,7 +37,7 @@ pub(crate) fn create_sealed_memory(label: &str, len: usize, parts: &[Range<usize
 }
 
 /// Makes the pages exist now, so that the lack of memory is an error here and not a SIGBUS later.
-fn allocate(fd: &OwnedFd, parts: &[Range<usize>]) -> io::Result<()> {
+pub(crate) fn allocate(fd: &OwnedFd, parts: &[Range<usize>]) -> io::Result<()> {
     for Range { start, end } in parts.iter().cloned() {
         let len = end.saturating_sub(start) as u64;
         rustix::io::retry_on_intr(|| rustix::fs::fallocate(fd, FallocateFlags::KEEP_SIZE, start as u64, len))
@@ -225,11 +225,11 @@ impl Drop for ForkGuard {
     }
 }
 
-/// Allocates parts of named shared memory for real, by a descriptor of its own: `expected_len` is compared
-/// with its size before anything else.
-pub(crate) fn shm_allocate(name: &str, expected_len: usize, parts: &[Range<usize>]) -> io::Result<()> {
+/// A descriptor of named shared memory, whose size is compared with `expected_len` before anything else.
+pub(crate) fn shm_open(name: &str, expected_len: usize) -> io::Result<OwnedFd> {
     let fd = shm::open(name, shm::OFlags::RDWR, Mode::empty())
         .map_err(|error| because(format_args!("cannot open shared memory '{name}'"), error))?;
+    let fd = above_stdio(fd)?;
     let size = size_of_file(&fd)?;
     if size != expected_len as u64 {
         return Err(io::Error::new(
@@ -237,7 +237,28 @@ pub(crate) fn shm_allocate(name: &str, expected_len: usize, parts: &[Range<usize
             format!("shared memory '{name}' has {size} bytes, expected {expected_len}"),
         ));
     }
-    allocate(&fd, parts)
+    Ok(fd)
+}
+
+/// A name of shared memory that is removed on drop, if it is still there: not by a forked copy of the process.
+#[derive(Debug)]
+pub(crate) struct ShmName {
+    name: String,
+    owner: u32,
+}
+
+impl ShmName {
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, owner: std::process::id() }
+    }
+}
+
+impl Drop for ShmName {
+    fn drop(&mut self) {
+        if self.owner == std::process::id() {
+            let _ = shm_unlink(&self.name); // a later sweep tries again
+        }
+    }
 }
 
 /// Removes a name of shared memory; one that is not there is removed already.
@@ -371,19 +392,38 @@ mod tests {
         let name = name("named");
         let flags = shm::OFlags::CREATE | shm::OFlags::EXCL | shm::OFlags::RDWR;
         let fd = shm::open(&name, flags, Mode::RUSR | Mode::WUSR).expect("open");
-        let error = shm_allocate(&name, 4096, &[0..4096]).expect_err("empty");
+        let error = shm_open(&name, 4096).expect_err("empty");
         assert!(error.to_string().contains("has 0 bytes, expected 4096"), "{error}");
         rustix::fs::ftruncate(&fd, 65536).expect("truncate");
         assert_eq!(rustix::fs::fstat(&fd).expect("stat").st_blocks, 0);
-        shm_allocate(&name, 65536, &[0..65536]).expect("allocate");
+        let second = shm_open(&name, 65536).expect("open");
+        assert!(rustix::io::fcntl_getfd(&second).expect("flags").contains(rustix::io::FdFlags::CLOEXEC));
+        allocate(&second, &[0..65536]).expect("allocate");
         assert!(rustix::fs::fstat(&fd).expect("stat").st_blocks * 512 >= 65536);
         assert_eq!(list_shm(&name), [name.trim_start_matches('/')]);
         shm_unlink(&name).expect("unlink");
         shm_unlink(&name).expect("gone already");
         assert!(list_shm(&name).is_empty());
-        let error = shm_allocate(&name, 65536, &[0..65536]).expect_err("gone");
+        let error = shm_open(&name, 65536).expect_err("gone");
         assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
         assert!(shm_unlink("/").is_err() && shm_unlink("/a/b").is_err());
+    }
+
+    #[test]
+    fn a_name_is_removed_with_its_guard_and_not_by_a_fork() {
+        let _alone = alone();
+        let name = name("guard");
+        let flags = shm::OFlags::CREATE | shm::OFlags::EXCL | shm::OFlags::RDWR;
+        drop(shm::open(&name, flags, Mode::RUSR | Mode::WUSR).expect("open"));
+        let mut guard = Some(ShmName::new(name.clone()));
+        let exit = in_fork(|| {
+            drop(guard.take());
+            u8::from(list_shm(&name).is_empty())
+        });
+        assert_eq!((exit, list_shm(&name).len()), (Exit::Code(0), 1));
+        drop(guard);
+        assert!(list_shm(&name).is_empty());
+        drop(ShmName::new(name)); // gone already
     }
 
     #[test]
@@ -398,7 +438,7 @@ mod tests {
         let len = (room.f_blocks + 1) * room.f_frsize;
         rustix::fs::ftruncate(&fd, len).expect("truncate");
         let len = usize::try_from(len).expect("64 bits");
-        let error = shm_allocate(&name, len, &[0..len]);
+        let error = allocate(&shm_open(&name, len).expect("open"), &[0..len]);
         shm_unlink(&name).expect("unlink");
         let error = error.expect_err("allocated");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");

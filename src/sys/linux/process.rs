@@ -18,9 +18,7 @@ use crate::sys::Exit;
 /// A descriptor of a process, readable when it has ended. Exact for a child that is not reaped yet;
 /// otherwise the pid may have been given to somebody else meanwhile.
 pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
-    let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let id = id.ok_or_else(|| invalid(format!("{pid} is not a process id")))?;
-    let pidfd = rustix::process::pidfd_open(id, PidfdFlags::empty())
+    let pidfd = rustix::process::pidfd_open(process(pid)?, PidfdFlags::empty())
         .map_err(|error| because(format_args!("cannot get hold of process {pid}"), error))?;
     above_stdio(pidfd)
 }
@@ -29,23 +27,68 @@ pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 /// for others then, so a `std::process::Child` of it must not be killed or waited for any more.
 pub(crate) fn pidfd_reap(pidfd: impl AsFd) -> io::Result<Option<Exit>> {
     let pidfd = pidfd.as_fd();
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-    match retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(pidfd), options)) {
-        Ok(Some(status)) => Ok(Some(match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => Exit::Code(code),
-            (_, Some(signal)) => Exit::Signal(signal),
-            _ => Exit::Unknown,
-        })),
-        Ok(None) => Ok(None),
+    match wait_id(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
         Err(Errno::CHILD) => Ok(pidfd_ended(pidfd).then_some(Exit::Unknown)),
-        Err(error) => Err(because("cannot ask how a process ended", error)),
+        result => result.map_err(|error| because("cannot ask how a process ended", error)),
     }
+}
+
+fn wait_id(id: WaitId<'_>, options: WaitIdOptions) -> Result<Option<Exit>, Errno> {
+    let status = retry_on_intr(|| rustix::process::waitid(id.clone(), options))?;
+    Ok(status.map(|status| match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (_, Some(signal)) => Exit::Signal(signal),
+        _ => Exit::Unknown,
+    }))
+}
+
+fn process(pid: u32) -> io::Result<Pid> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    id.ok_or_else(|| invalid(format!("{pid} is not a process id")))
+}
+
+/// Waits until a child of ours has ended, whose status stays to be taken. For where there are no descriptors of processes;
+/// returns at once for what is no child.
+pub(crate) fn child_wait(pid: u32) {
+    if let Ok(id) = process(pid) {
+        let _ = wait_id(WaitId::Pid(id), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    }
+}
+
+/// As [`pidfd_reap`], of a child by its number, which is its own until this has returned its end. `Unknown`: somebody else
+/// has taken its status, and the number may be anybody's.
+pub(crate) fn child_reap(pid: u32) -> io::Result<Option<Exit>> {
+    match wait_id(WaitId::Pid(process(pid)?), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        Err(Errno::CHILD) => Ok(Some(Exit::Unknown)),
+        result => result.map_err(|error| because("cannot ask how a process ended", error)),
+    }
+}
+
+/// As [`pidfd_kill`], of a child by its number. The caller keeps others from reaping it meanwhile; one that somebody has
+/// reaped before is not meant.
+pub(crate) fn child_kill(pid: u32, signal: i32) -> io::Result<()> {
+    let id = process(pid)?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match wait_id(WaitId::Pid(id), options) {
+        Ok(None) => {}
+        // A zombie, or no child of ours any more.
+        Ok(Some(_)) | Err(Errno::CHILD) => return Ok(()),
+        Err(error) => return Err(because("cannot ask whether a process lives", error)),
+    }
+    let signal = named_signal(signal)?;
+    match rustix::process::kill_process(id, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(because(format_args!("cannot send signal {}", signal.as_raw()), error)),
+    }
+}
+
+fn named_signal(signal: i32) -> io::Result<Signal> {
+    Signal::from_named_raw(signal).ok_or_else(|| invalid(format!("{signal} is not a signal that has a name")))
 }
 
 /// Sends a signal; one to a process that has ended already is none.
 pub(crate) fn pidfd_kill(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
-    let signal =
-        Signal::from_named_raw(signal).ok_or_else(|| invalid(format!("{signal} is not a signal that has a name")))?;
+    let signal = named_signal(signal)?;
     match rustix::process::pidfd_send_signal(pidfd, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(because(format_args!("cannot send signal {}", signal.as_raw()), error)),
@@ -166,6 +209,27 @@ mod tests {
             assert!(pidfd_ended(&pidfd));
             assert_eq!(pidfd_reap(&pidfd).expect("reap"), Some(exit), "{script}");
             assert_eq!(pidfd_reap(&pidfd).expect("reap"), Some(Exit::Unknown), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_child_is_killed_and_reaped_by_its_number_and_nobody_else_is() {
+        let child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("spawn");
+        let pid = child.id();
+        assert_eq!(child_reap(pid).expect("lives"), None);
+        assert!(child_kill(pid, 999).is_err());
+        child_kill(pid, libc::SIGKILL).expect("kill");
+        child_wait(pid);
+        child_wait(pid); // the status is there still
+        child_kill(pid, libc::SIGKILL).expect("dead already");
+        assert_eq!(child_reap(pid).expect("reap"), Some(Exit::Signal(libc::SIGKILL)));
+        assert_eq!(child_reap(pid).expect("reaped"), Some(Exit::Unknown));
+        // Of no child of ours nothing is waited for, and it gets no signal: this would be the end of the test.
+        child_wait(std::process::id());
+        child_kill(std::process::id(), libc::SIGKILL).expect("not ours");
+        for pid in [0, u32::MAX] {
+            child_wait(pid);
+            assert!(child_reap(pid).is_err() && child_kill(pid, libc::SIGKILL).is_err());
         }
     }
 

@@ -141,11 +141,20 @@ pub(crate) fn send_message(fd: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) 
 /// Takes one message without waiting: `WouldBlock` if there is none, `EMFILE` if our table of descriptors has no room
 /// for those that came along; the message is lost then.
 pub(crate) fn receive_message(fd: impl AsFd, buf: &mut [u8], max_fds: usize) -> io::Result<Received> {
-    let fd = fd.as_fd();
+    receive(fd.as_fd(), buf, max_fds, RecvFlags::CMSG_CLOEXEC)
+}
+
+/// The same, but the message stays, with whatever descriptors came along: `truncated` tells of these. To take them, even only
+/// to drop them, may take its time.
+pub(crate) fn peek_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Received> {
+    receive(fd.as_fd(), buf, 0, RecvFlags::PEEK)
+}
+
+fn receive(fd: BorrowedFd<'_>, buf: &mut [u8], max_fds: usize, flags: RecvFlags) -> io::Result<Received> {
     let max_fds = max_fds.min(MAX_FDS);
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(max_fds))];
     let mut control = RecvAncillaryBuffer::new(if max_fds == 0 { &mut [] } else { &mut space });
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let flags = RecvFlags::DONTWAIT | flags;
     let mut buffers = [IoSliceMut::new(buf)];
     let received = match retry_on_intr(|| net::recvmsg(fd, &mut buffers, &mut control, flags)) {
         Ok(received) => received,
@@ -182,6 +191,22 @@ fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
 /// Looks at the next message without taking it.
 pub(crate) fn peek(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Arrived> {
     receive_plain(fd.as_fd(), buf, RecvFlags::PEEK)
+}
+
+/// Whether anything lies in a socket that was shut, be it empty messages.
+pub(crate) fn has_unread(fd: impl AsFd) -> bool {
+    let fd = fd.as_fd();
+    // With its sender's name asked for, and no room for that, every message is cut off, and the end alone is not.
+    if sockopt::set_socket_passcred(fd, true).is_err() {
+        return true;
+    }
+    // The first may say that the peer has gone without reading, whatever lies here.
+    let looked =
+        peek_message(fd, &mut []).and_then(|found| if found.eof { peek_message(fd, &mut []) } else { Ok(found) });
+    match looked {
+        Ok(found) => !found.eof,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
 }
 
 /// For a socket on which nothing is to come. What comes all the same is thrown away, and the kernel
@@ -463,6 +488,45 @@ mod tests {
         let far = accept(&listener).expect("accept").expect("waits");
         send_message(&near, b"gift", &[memory.as_fd()]).expect_err("refused");
         send_message(&far, b"back", &[memory.as_fd()]).expect("the other way is open");
+    }
+
+    #[test]
+    fn what_is_looked_at_stays_with_its_descriptors_and_an_end_is_told_from_empty_messages() {
+        let _alone = alone();
+        let (a, b) = socket_pair().expect("pair");
+        let memory = memory();
+        would_block(peek_message(&b, &mut [0; 8]));
+        send_message(&a, b"gift", &[memory.as_fd()]).expect("send");
+        let before = open_fds();
+        for _ in 0..2 {
+            let mut buf = [0; 8];
+            let found = peek_message(&b, &mut buf).expect("peek");
+            assert_eq!(
+                (&buf[..found.len], found.fds.len(), found.truncated, found.eof),
+                (&b"gift"[..], 0, true, false)
+            );
+        }
+        assert_eq!(open_fds(), before);
+        assert_eq!(receive_message(&b, &mut [0; 8], 1).expect("receive").fds.len(), 1);
+        send_message(&a, b"words", &[]).expect("send");
+        assert!(!peek_message(&b, &mut [0; 8]).expect("peek").truncated);
+
+        let empty = |to: &OwnedFd| net::send(to, &[], SendFlags::empty()).expect("send");
+        // Its own end of the pair hangs up: in order, and with something that it has not read.
+        for (messages, unread_there) in [(0, false), (1, false), (3, false), (0, true), (2, true)] {
+            let (a, b) = socket_pair().expect("pair");
+            (0..messages).for_each(|_| assert_eq!(empty(&a), 0));
+            if unread_there {
+                send_message(&b, b"never read", &[]).expect("send");
+            }
+            drop(a);
+            shut_socket(&b);
+            assert_eq!(has_unread(&b), messages > 0, "{messages} messages, {unread_there}");
+        }
+        let (a, b) = socket_pair().expect("pair");
+        shut_socket(&b);
+        assert!(!has_unread(&b), "the peer is still there");
+        drop(a);
     }
 
     #[test]

@@ -276,7 +276,10 @@ impl Engine {
         link.set_process(Process { pid, pidfd: None, is_child: true, child: Some(child) });
         // Not reaped by anybody yet, so the pid is its own. Refused (a filter): a thread waits for it.
         let watched = if_offered(sys::pidfd_open(pid)).and_then(|pidfd| match pidfd {
-            Some(pidfd) => Ok(link.set_pidfd(pidfd)),
+            Some(pidfd) => {
+                link.set_pidfd(pidfd);
+                Ok(())
+            }
             None => self.watch.reap_when_it_ends(&link),
         });
         watched

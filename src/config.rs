@@ -83,7 +83,7 @@ pub enum ThreadRole {
     Watch,
     /// Rings the descriptor of a renderer's `as_fd` (`ringmain-relay`).
     Relay,
-    /// Waits for a child that outlives its main handle (`ringmain-reap`).
+    /// Waits for a child that outlives its main handle, or that the system gives no pidfd of (`ringmain-reap`).
     Reaper,
 }
 

@@ -95,7 +95,7 @@ fn tokio_drives_a_main_and_a_renderer_by_their_descriptors() {
         };
         let (calls, pump) = (std::pin::pin!(calls), std::pin::pin!(pump));
         let both = futures::future::select(calls, pump);
-        drop(tokio::time::timeout(PATIENCE, both).await.expect("in time"));
+        let _ = tokio::time::timeout(PATIENCE, both).await.expect("in time");
         renderer.abort();
         let _ = renderer.await;
         drop(ping.join());

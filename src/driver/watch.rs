@@ -129,7 +129,7 @@ impl Watch {
 
     /// For a child that the system gives no pidfd of: a thread of its own sleeps until it ends, and tells us.
     pub(super) fn reap_when_it_ends(&self, link: &Arc<Link>) -> io::Result<()> {
-        let (pid, link) = (link.pid(), Arc::downgrade(link));
+        let (pid, hooks_of, link) = (link.pid(), &link.engine, Arc::downgrade(link));
         let reap = move || {
             sys::child_wait(pid);
             match link.upgrade() {
@@ -143,7 +143,8 @@ impl Watch {
                 None => drop(sys::child_reap(pid)),
             }
         };
-        sys::spawn_thread("ringmain-reap", reap).map(drop)
+        let hooks = hooks_of.thread_hooks.clone();
+        sys::spawn_thread(thread_name(ThreadRole::Reaper), move || hooks.around(ThreadRole::Reaper, reap)).map(drop)
     }
 
     /// A socket of a link, whose close holds nobody up.

@@ -86,6 +86,20 @@ where
     })
 }
 
+/// Erases a handler that answers whenever it likes, by what it is given.
+#[cfg(feature = "capi")]
+pub(crate) fn deferred_handler(
+    handler: impl Fn(crate::event::Deferred, wire::Args) + Send + Sync + 'static,
+) -> Handler {
+    Arc::new(move |request: &Arc<Request>, payload: &[u8]| {
+        let args = wire::decode_args::<wire::Args>(payload)?;
+        if request.start() {
+            handler(crate::event::Deferred::new(request), args);
+        }
+        Ok(())
+    })
+}
+
 /// Adds a listener whose types are known.
 pub(crate) fn add<E, A, R, F>(
     receiver: &Arc<Receiver>,
@@ -305,6 +319,18 @@ macro_rules! handler_methods {
             Fut: Future<Output = Result<R, crate::error::HandlerError>> + Send + 'static,
         {
             self.emitter().set_handler(channel, crate::emitter::async_handler(channel, <$event>::new, handler), true)
+        }
+
+        /// As [`handle`](Self::handle), answered by what the handler is given, now or later, from any thread.
+        #[cfg(feature = "capi")]
+        #[allow(dead_code)] // not asked of every receiver
+        pub(crate) fn handle_deferred(
+            &self,
+            channel: &str,
+            once: bool,
+            handler: impl Fn(crate::event::Deferred, crate::wire::Args) + Send + Sync + 'static,
+        ) -> crate::error::Result<()> {
+            self.emitter().set_handler(channel, crate::emitter::deferred_handler(handler), once)
         }
 
         /// Removes the handler of a channel; false if it has none. Calls that have started are still answered. A barrier, as

@@ -95,6 +95,17 @@ impl IpcMainEvent {
         }
     }
 
+    /// As [`set_return_value`](Self::set_return_value), with MessagePack.
+    #[cfg(feature = "capi")]
+    pub(crate) fn set_encoded_return_value(&self, value: &[u8]) -> Result<()> {
+        match &self.request {
+            Some(request) => {
+                or_gone(request.answer_with(|out, limits| crate::wire::encode_encoded(value, out, limits)))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether somebody waits for [`set_return_value`](Self::set_return_value).
     pub fn is_synchronous(&self) -> bool {
         self.request.is_some()
@@ -326,5 +337,38 @@ impl GuestEvent {
 impl std::fmt::Debug for GuestEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GuestEvent").field("guest_id", &self.guest).field("frame_id", &self.frame).finish()
+    }
+}
+
+/// A call that is answered when its handler has returned, or before. Dropped without, its caller gets
+/// [`ErrorKind::ReplyNeverSent`].
+#[cfg(feature = "capi")]
+pub(crate) struct Deferred {
+    request: Arc<Request>,
+}
+
+#[cfg(feature = "capi")]
+impl Deferred {
+    pub(crate) fn new(request: &Arc<Request>) -> Self {
+        Self { request: request.clone() }
+    }
+
+    /// The renderer at the link, and the frame of it that called or was called.
+    pub(crate) fn place(&self) -> (u32, u32) {
+        (self.request.link.id, self.request.frame)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.request.is_cancelled()
+    }
+
+    /// Answers with MessagePack; the first answer counts.
+    pub(crate) fn answer(&self, value: &[u8]) -> Result<()> {
+        or_gone(self.request.answer_with(|out, limits| crate::wire::encode_encoded(value, out, limits)))
+    }
+
+    /// Answers with a failure; the first answer counts.
+    pub(crate) fn fail(&self, error: crate::error::HandlerError) {
+        self.request.fail_with(error);
     }
 }

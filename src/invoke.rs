@@ -151,6 +151,15 @@ impl<R: DeserializeOwned> Invoke<R> {
 }
 
 impl<R> Invoke<R> {
+    /// The call, if it could be sent.
+    #[cfg(feature = "capi")]
+    pub(crate) fn sent(mut self) -> Result<Self> {
+        match &mut self.state {
+            State::Failed(error) => Err(error.take().unwrap_or_else(spent)),
+            _ => Ok(self),
+        }
+    }
+
     /// The call is over: nothing is to be cancelled.
     fn finish(&mut self) {
         if let State::Pending(pending) = std::mem::replace(&mut self.state, State::Over) {

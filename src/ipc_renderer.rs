@@ -131,6 +131,11 @@ impl IpcRenderer {
         Ok(Self { engine, link, frame: MAIN_FRAME, receiver, _owner: Some(owner) })
     }
 
+    #[cfg(feature = "capi")]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     fn emitter(&self) -> &Arc<Receiver> {
         &self.receiver
     }

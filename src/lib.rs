@@ -64,6 +64,8 @@ mod ring;
 mod role;
 mod wake;
 
+#[cfg(all(feature = "capi", not(loom)))]
+pub mod capi;
 #[cfg(not(loom))]
 mod channel;
 #[cfg(not(loom))]

@@ -46,7 +46,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // public handles
     ("polling", &[]),
-    ("emitter", &["driver", "error", "registry", "sync", "wire"]),
+    ("emitter", &["driver", "error", "event", "registry", "sync", "wire"]),
     ("event", &["dispatch", "driver", "error", "sync", "web_contents", "wire"]),
     ("invoke", &["driver", "error", "ipc_renderer", "sync", "wire"]),
     (
@@ -92,6 +92,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["dispatch", "driver", "emitter", "error", "event", "invoke", "link", "registry", "sync", "sys", "wire"],
     ),
     ("channel", &["driver", "error", "event", "invoke", "ipc_main", "ipc_renderer", "web_contents", "wire"]),
+    (
+        "capi",
+        &[
+            "config",
+            "driver",
+            "error",
+            "event",
+            "invoke",
+            "ipc_main",
+            "ipc_renderer",
+            "link",
+            "sync",
+            "wake",
+            "web_contents",
+            "wire",
+        ],
+    ),
     ("guide", &[]),
     ("fuzzing", &["layout", "link", "pipe", "region", "ring", "sync", "wake", "wire"]),
     ("internals", &["layout", "region", "ring", "sys", "wire"]),
@@ -99,6 +116,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The files that may hold unsafe code, each with its reason in ARCHITECTURE.md.
 const MAY_BE_UNSAFE: &[&str] = &[
+    "capi/config.rs",
+    "capi/event.rs",
+    "capi/main.rs",
+    "capi/registration.rs",
+    "capi/renderer.rs",
+    "capi/result.rs",
+    "capi/shared.rs",
+    "capi/value.rs",
     "region.rs",
     "ring.rs",
     "role.rs",
@@ -211,5 +236,63 @@ fn the_message_tower_forbids_unsafe_and_knows_no_memory_thread_or_clock() {
             let code: String = code.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
             assert!(!code.contains(taboo), "{file} uses {taboo}");
         }
+    }
+}
+
+/// Every function that the C header declares: its name, its comment, its declaration.
+fn c_functions() -> Vec<(String, String, String)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("include/ringmain.h");
+    let header = std::fs::read_to_string(path).expect("the C header");
+    let mut functions = Vec::new();
+    for block in header.split("/**").skip(1) {
+        let Some((comment, rest)) = block.split_once("*/") else { continue };
+        let declaration = rest.split(';').next().unwrap_or("").trim();
+        let is_type = ["typedef", "#"].iter().any(|word| declaration.starts_with(word));
+        if let Some((head, _)) = declaration.split_once('(')
+            && !is_type
+            && !declaration.contains('{')
+        {
+            let name = head.rsplit([' ', '*']).next().unwrap_or("");
+            functions.push((name.to_string(), comment.to_string(), declaration.to_string()));
+        }
+    }
+    functions
+}
+
+#[test]
+fn every_c_function_is_declared_and_says_which_threads_may_call_it_and_who_owns_what() {
+    let functions = c_functions();
+    let declared: BTreeSet<&str> = functions.iter().map(|(name, ..)| name.as_str()).collect();
+    let mut defined = BTreeSet::new();
+    for (_, layer, code) in layers() {
+        if layer == "capi" {
+            for part in code.split("extern \"C\" fn ringmain_").skip(1) {
+                let rest: String = part.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                defined.insert(format!("ringmain_{rest}"));
+            }
+        }
+    }
+    assert!(defined.len() > 50, "{} functions found", defined.len());
+    assert_eq!(declared, defined.iter().map(String::as_str).collect());
+
+    for (name, comment, declaration) in functions {
+        for line in ["Thread-safe: ", "Realtime-safe: "] {
+            let said = comment.lines().find_map(|text| text.trim_start_matches([' ', '*']).strip_prefix(line));
+            let is_clear = said.is_some_and(|said| said.starts_with("yes") || said.starts_with("no"));
+            assert!(is_clear, "{name} does not say '{line}yes' or '{line}no': {said:?}");
+        }
+        let hands_over = declaration.replace("ringmain_error **", "").contains("**") || declaration.contains("bytes *");
+        let refers = [
+            "caller's",
+            "as long as the event",
+            "caller keeps",
+            "those of `ringmain_",
+            "As `ringmain_",
+            "Gives bytes back",
+        ];
+        assert!(
+            !hands_over || refers.iter().any(|words| comment.contains(words)) || name == "ringmain_main_spawn",
+            "{name} does not say who owns what it hands over"
+        );
     }
 }

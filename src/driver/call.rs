@@ -347,10 +347,17 @@ impl Request {
     /// Answers with a value. An answer that is not the first is ignored. A value that cannot travel is an error here and
     /// leaves the request unanswered.
     pub(crate) fn answer<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
+        self.answer_with(|out, limits| wire::encode_value(value, out, limits))
+    }
+
+    /// As [`answer`](Self::answer), with what `payload` writes.
+    pub(crate) fn answer_with(
+        &self,
+        payload: impl FnOnce(&mut Vec<u8>, &wire::Limits) -> Result<(), wire::ValueError>,
+    ) -> Result<()> {
         if self.answered.load(Ordering::Acquire) {
             return Ok(());
         }
-        let payload = |out: &mut Vec<u8>, limits: &wire::Limits| wire::encode_value(value, out, limits);
         self.link.reply(Kind::Reply, self.id, self.quiet, payload, || self.is_first())
     }
 
@@ -383,10 +390,13 @@ impl Request {
                     self.fail(&record(HANDLER, &format!("the handler's result cannot be sent: {error}")));
                 }
             }
-            Err(HandlerError(Remote { name, message, code, data })) => {
-                self.fail(&ErrorRecord { kind: HANDLER, name, message, code, data });
-            }
+            Err(error) => self.fail_with(error),
         }
+    }
+
+    /// Answers with a handler's failure.
+    pub(crate) fn fail_with(&self, HandlerError(Remote { name, message, code, data }): HandlerError) {
+        self.fail(&ErrorRecord { kind: HANDLER, name, message, code, data });
     }
 }
 

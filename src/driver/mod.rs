@@ -111,7 +111,7 @@ impl ErrorReport {
         format!("{renderer}{channel}{}", self.error)
     }
 
-    fn to_log(&self) {
+    pub(crate) fn to_log(&self) {
         diagnose(log::Level::Error, format_args!("{}", self.text()));
     }
 }

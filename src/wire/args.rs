@@ -29,7 +29,7 @@ pub(crate) fn decode_args<A: FromArgs>(payload: &[u8]) -> Result<A> {
     Reader::of(payload, None).and_then(A::decode).map_err(|error| error.within(ROOT))
 }
 
-mod sealed {
+pub(super) mod sealed {
     use super::{Encoder, Reader, Result};
 
     pub trait Encode {
@@ -322,7 +322,7 @@ impl Args {
     }
 
     /// The list as it travels.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "capi"))]
     pub(crate) fn as_payload(&self) -> &[u8] {
         &self.list
     }

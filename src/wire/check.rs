@@ -45,7 +45,7 @@ pub(super) fn list_len(input: &mut &[u8]) -> Result<u32, Fault> {
     }
 }
 
-fn whole(payload: &[u8], bounds: &Bounds) -> Result<Scan, Fault> {
+pub(super) fn whole(payload: &[u8], bounds: &Bounds) -> Result<Scan, Fault> {
     let scan = scan(payload, bounds, &mut ())?;
     match payload.len() - scan.len {
         0 => Ok(scan),
@@ -299,6 +299,34 @@ fn simple_list(payload: &[u8], bounds: &Bounds) -> Option<u32> {
         rest = rest.get(trusted_width(rest)?..)?;
     }
     rest.is_empty().then_some(count)
+}
+
+/// Whether a payload is one such value, or a list of up to 15, with text that is UTF-8. False says nothing.
+#[cfg(feature = "capi")]
+#[inline]
+pub(super) fn is_simple(payload: &[u8], is_list: bool, bounds: &Bounds) -> bool {
+    let (count, mut rest) = match (is_list, payload.split_first()) {
+        (false, _) => (1, payload),
+        (true, Some((&first @ 0x90..=0x9f, rest))) => (u32::from(first & 0x0f), rest),
+        (true, _) => return false,
+    };
+    if bounds.depth == 0 || count >= bounds.values {
+        return false;
+    }
+    for _ in 0..count {
+        let Some((value, behind)) = trusted_width(rest).and_then(|width| rest.split_at_checked(width)) else {
+            return false;
+        };
+        let Some((&first, tail)) = value.split_first() else { return false };
+        if PLAIN[usize::from(first)] == 0 {
+            let text = if first == 0xd9 { tail.get(1..) } else { Some(tail) };
+            if text.is_none_or(|text| std::str::from_utf8(text).is_err()) {
+                return false;
+            }
+        }
+        rest = behind;
+    }
+    rest.is_empty()
 }
 
 /// Scans the first value of `bytes`, of which more may follow.

@@ -228,6 +228,16 @@ impl<'de> Deserializer<'de> for Source<'_, 'de> {
             let text = Value::deserialize(self)?.to_string();
             return visitor.visit_map(MapDeserializer::new(std::iter::once((RAW_VALUE_TOKEN, text))));
         }
+        #[cfg(feature = "capi")]
+        if std::ptr::eq(name, super::encoded::TOKEN) {
+            let from = *self.input;
+            if super::encoded::is_simple_value(from) {
+                *self.input = &[];
+                return visitor.visit_bytes(from);
+            }
+            skip(self.input, self.depth, true)?;
+            return visitor.visit_bytes(&from[..from.len() - self.input.len()]);
+        }
         visitor.visit_newtype_struct(self.wrap()?)
     }
 

@@ -8,6 +8,8 @@
 mod args;
 mod check;
 mod de;
+#[cfg(feature = "capi")]
+mod encoded;
 mod envelope;
 mod ser;
 #[cfg(test)]
@@ -19,6 +21,8 @@ pub use args::{Args, FromArgs, IntoArgs};
 pub(crate) use args::{decode_args, encode_args};
 pub(crate) use check::{check, check_args};
 pub(crate) use de::decode_value;
+#[cfg(feature = "capi")]
+pub(crate) use encoded::{Encoded, TakenValue, check_encoded, encode_encoded};
 pub(crate) use envelope::{End, Envelope, ErrorRecord, HEADER_LEN, Kind, begin, check_channel, split};
 pub(crate) use ser::encode_value;
 

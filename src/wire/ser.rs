@@ -63,6 +63,16 @@ impl<'o> Encoder<'o> {
         Ok(())
     }
 
+    /// Appends what is encoded already, after the check that a peer's bytes get.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(super) fn append(&mut self, bytes: &[u8], is_list: bool) -> Result {
+        super::encoded::check(bytes, is_list, self.max_values, self.max_depth)?;
+        self.room(bytes.len())?;
+        self.out().extend_from_slice(bytes);
+        Ok(())
+    }
+
     #[inline]
     fn out(&mut self) -> &mut Vec<u8> {
         self.rmp.get_mut()

@@ -4,8 +4,13 @@
  *
  * Handles are opaque. A function that can fail returns a ringmain_result and takes, as its last argument, an optional
  * `ringmain_error **`: on failure, and only then, it is set to an error that the caller frees. Other outputs are written
- * on success alone. Texts are UTF-8, a pointer and a length, or RINGMAIN_TERMINATED as the length of one that ends with a
- * null byte. Payloads are MessagePack or JSON (ringmain_format). Times are nanoseconds.
+ * on success alone, but for the `*id` of a registration. Texts are UTF-8, a pointer and a length, or RINGMAIN_TERMINATED
+ * as the length of one that ends with a null byte. Payloads are MessagePack or JSON (ringmain_format). Times are
+ * nanoseconds.
+ *
+ * `ringmain_bytes *` (a reply, a converted value) is in and out: `*reply` must be RINGMAIN_BYTES_INIT or what an earlier
+ * function left there, since its memory is used again, and it must not be, or hold any part of, the arguments of the same
+ * call.
  *
  * With manual dispatch, the default, nothing happens in this program but inside ringmain_*_poll,
  * ringmain_*_next_event and ringmain_*_invoke_polling. Two ways to receive: with a callback, which those run; or without,
@@ -459,9 +464,10 @@ typedef struct ringmain_main ringmain_main;
 typedef struct ringmain_renderer ringmain_renderer;
 
 /**
- * Bytes that the library hands over to the caller, who gives them back to `ringmain_bytes_free`. Begins as
- * `RINGMAIN_BYTES_INIT`. May be handed to the next function as it is: its memory is used again, so that replies of a
- * like size allocate nothing. A function that fails leaves it alone.
+ * Bytes that the library hands over to the caller, who gives them back to `ringmain_bytes_free`. In and out: a function
+ * takes the memory that it finds here, and uses it again, so that replies of a like size allocate nothing. It must
+ * therefore be `RINGMAIN_BYTES_INIT` or what an earlier function left there, never uninitialised and never memory of the
+ * caller's; and no argument of the same call may point into it. A function that fails leaves it alone.
  */
 typedef struct ringmain_bytes {
   /**
@@ -697,7 +703,8 @@ typedef void (*ringmain_callback)(void *user, struct ringmain_event *event);
 
 /**
  * Called once with the `user` of a registration that is over, when nothing uses it any more; on the thread that removes
- * it, or on the one whose callback of it still ran then. It must not unwind.
+ * it, or on the one whose callback of it still ran then. Every function of this library may be called in it, the one that
+ * frees its own handle included, unless that is what runs already. It must not unwind.
  */
 typedef void (*ringmain_destroy)(void *user);
 
@@ -828,7 +835,8 @@ void ringmain_error_free(struct ringmain_error *error);
 void ringmain_bytes_free(struct ringmain_bytes *bytes);
 
 /**
- * Converts JSON text (one value) to MessagePack. `*bytes` is written on success and is the caller's.
+ * Converts JSON text (one value) to MessagePack. `*bytes` is written on success and is the caller's. Before, `*bytes` must
+ * be `RINGMAIN_BYTES_INIT` or what an earlier function left there, and not hold `json`.
  *
  * Thread-safe: yes
  * Realtime-safe: no
@@ -840,6 +848,7 @@ ringmain_result ringmain_json_to_msgpack(const char *json,
 
 /**
  * Converts MessagePack (one value) to JSON text, without a null byte. `*json` is written on success and is the caller's.
+ * Before, `*json` must be `RINGMAIN_BYTES_INIT` or what an earlier function left there, and not hold `data`.
  *
  * Thread-safe: yes
  * Realtime-safe: no
@@ -970,8 +979,12 @@ ringmain_result ringmain_main_new(const struct ringmain_main_config *config,
  * When it returns, no callback runs or will run, `destroy` of every registration has been called, and the callbacks of
  * calls that waited were given `RINGMAIN_DISCONNECTED`. Events that are still held stay valid. Null is nothing.
  *
- * Inside of a callback of this main it takes effect when the callback returns. No other thread may use the handle any
- * more.
+ * Callbacks run before this returns, with manual dispatch inside of it: those of calls that waited, and those that watch
+ * `RINGMAIN_WATCH_GONE`. They must not free this handle, which is being freed: that would be a double free.
+ *
+ * Inside of a callback of this main it takes effect when the callback returns. The callbacks of calls that waited may
+ * run after this has returned then, with their `user`, which must live until they have. No other thread may use the
+ * handle any more.
  *
  * Thread-safe: no
  * Realtime-safe: no
@@ -1079,7 +1092,8 @@ ringmain_result ringmain_main_stats(const struct ringmain_main *ipc_main,
 
 /**
  * Calls `callback` with `user` for each message on `channel`; without a callback the messages are events to be pulled.
- * `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_main_remove`, written before this returns.
+ * `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_main_remove`. It is written before the
+ * callback can run, and so before this has succeeded; if this fails, `*id` is 0, or as it was where it was not come to.
  *
  * `destroy` (may be null) is called with `user` once, when the registration is over: at its removal, or when the handle
  * is freed. If this function fails, `user` stays the caller's.
@@ -1117,11 +1131,12 @@ ringmain_result ringmain_main_handle(const struct ringmain_main *ipc_main,
                                      struct ringmain_error **error);
 
 /**
- * Removes what `ringmain_main_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback does not
- * run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From inside of the
- * callback itself it returns at once, and `destroy` is called when the callback has returned.
+ * Removes what `ringmain_main_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback
+ * does not run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From
+ * inside of the callback itself it returns at once, and `destroy` is called when the callback has returned.
  *
- * It waits for a callback that runs on another thread: the caller must hold nothing that this waits for.
+ * It waits for a callback that runs on another thread: the caller must hold nothing that this waits for. Two callbacks
+ * that run on two threads must not remove each other's registrations: each would wait for the other, for ever.
  *
  * Thread-safe: yes
  * Realtime-safe: no
@@ -1179,7 +1194,8 @@ ringmain_result ringmain_main_flush(const struct ringmain_main *ipc_main,
 
 /**
  * Calls the handler of `channel` in a renderer's frame (0: its main one), and waits for the answer up to `timeout_ns`,
- * which must end. `*reply` is the value in `format`, the caller's until `ringmain_bytes_free`.
+ * which must end. `*reply` becomes the value in `format`, the caller's until `ringmain_bytes_free`. Before, `*reply` must
+ * be `RINGMAIN_BYTES_INIT` or what an earlier function left there, and hold no part of the arguments of this call.
  *
  * Dispatches nothing meanwhile: if the answer needs a callback of this main, see `ringmain_main_invoke_polling`. Fails as
  * `ringmain_main_send`, with what the handler failed with, or with `RINGMAIN_TIMEOUT`, `RINGMAIN_WOULD_DEADLOCK`.
@@ -1200,9 +1216,11 @@ ringmain_result ringmain_main_invoke(const struct ringmain_main *ipc_main,
                                      struct ringmain_error **error);
 
 /**
- * As `ringmain_main_invoke`, on the thread that dispatches, also inside of a callback: runs what arrives from this renderer
- * meanwhile, so that its handler may call back. Nested at most eight deep, then
- * `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise.
+ * As `ringmain_main_invoke`, on the thread that dispatches, also inside of a callback: runs what arrives from this
+ * renderer meanwhile, so that its handler may call back handlers and listeners that have a callback here. What is pulled
+ * is queued meanwhile, and nobody pulls it: a handler that waits for an answer of that kind gets none before this one's
+ * time is over. Nested at most eight deep, then `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise. `*reply` is in and out,
+ * as there.
  *
  * Thread-safe: yes, but one thread at a time
  * Realtime-safe: no
@@ -1243,9 +1261,11 @@ ringmain_result ringmain_main_invoke_async(const struct ringmain_main *ipc_main,
                                            struct ringmain_error **error);
 
 /**
- * Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` (0: any number) within
- * `max_time_ns` (0: any time), of which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both
- * may be null. Never waits. For a game: once a frame, with a budget.
+ * Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` within `max_time_ns`, of
+ * which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both may be null. Never waits. For a
+ * game: once a frame, with a budget.
+ *
+ * **0 means no limit, for both.** What is left of a budget that is spent must therefore be passed as 1 at least.
  *
  * Fails with `RINGMAIN_BUSY` inside of a callback and while another thread dispatches this handle; with
  * `RINGMAIN_INVALID_CONFIG` where a thread of the library dispatches.
@@ -1264,6 +1284,9 @@ ringmain_result ringmain_main_poll(const struct ringmain_main *ipc_main,
  * Pulls the next event: `*event` is the caller's until `ringmain_event_free`, or null if there is none now. Dispatches as
  * `ringmain_main_poll` does, one message at a time, so callbacks of other registrations run meanwhile. Never waits: see
  * `ringmain_main_wait` and `ringmain_main_fd`, and call it until it has none left.
+ *
+ * Events wait in a queue that has no bound. This function takes a message only when that queue is empty, so it stays
+ * short; `ringmain_main_poll` fills it with all that has arrived. Whoever pulls should not call that besides.
  *
  * Fails as `ringmain_main_poll`.
  *
@@ -1366,9 +1389,14 @@ ringmain_result ringmain_renderer_frame(const struct ringmain_renderer *renderer
  * When it returns, no callback runs or will run, `destroy` of every registration has been called, and the callbacks of
  * calls that waited were given `RINGMAIN_DISCONNECTED`. Events that are still held stay valid. Null is nothing.
  *
- * Of a further frame it closes the frame alone: its registrations are over with those of its renderer, or by
- * `ringmain_renderer_remove`. Inside of a callback of this renderer it takes effect when the callback returns. No other
- * thread may use the handle any more.
+ * Callbacks run before this returns, with manual dispatch inside of it: those of calls that waited, and those that watch
+ * `RINGMAIN_WATCH_GONE`. They must not free this handle, which is being freed: that would be a double free.
+ *
+ * Of a further frame it closes the frame alone, and ends what is registered there.
+ *
+ * Inside of a callback of this renderer it takes effect when the callback returns. The callbacks of calls that waited
+ * may run after this has returned then, with their `user`, which must live until they have. No other thread may use the
+ * handle any more.
  *
  * Thread-safe: no
  * Realtime-safe: no
@@ -1424,7 +1452,8 @@ ringmain_result ringmain_renderer_stats(const struct ringmain_renderer *renderer
 
 /**
  * Calls `callback` with `user` for each message on `channel`; without a callback the messages are events to be pulled.
- * `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_renderer_remove`, written before this returns.
+ * `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_renderer_remove`. It is written before the
+ * callback can run, and so before this has succeeded; if this fails, `*id` is 0, or as it was where it was not come to.
  *
  * `destroy` (may be null) is called with `user` once, when the registration is over: at its removal, or when the handle
  * is freed. If this function fails, `user` stays the caller's.
@@ -1462,11 +1491,12 @@ ringmain_result ringmain_renderer_handle(const struct ringmain_renderer *rendere
                                          struct ringmain_error **error);
 
 /**
- * Removes what `ringmain_renderer_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback does not
- * run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From inside of the
- * callback itself it returns at once, and `destroy` is called when the callback has returned.
+ * Removes what `ringmain_renderer_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback
+ * does not run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From
+ * inside of the callback itself it returns at once, and `destroy` is called when the callback has returned.
  *
- * It waits for a callback that runs on another thread: the caller must hold nothing that this waits for.
+ * It waits for a callback that runs on another thread: the caller must hold nothing that this waits for. Two callbacks
+ * that run on two threads must not remove each other's registrations: each would wait for the other, for ever.
  *
  * Thread-safe: yes
  * Realtime-safe: no
@@ -1552,9 +1582,11 @@ ringmain_result ringmain_renderer_flush(const struct ringmain_renderer *renderer
                                         struct ringmain_error **error);
 
 /**
- * Sends a message and waits, up to `timeout_ns` or for `RINGMAIN_FOREVER`, until a listener in main answers it. `*reply` is
- * the value in `format`, the caller's until `ringmain_bytes_free`. Fails as `ringmain_renderer_invoke`, and with
- * `RINGMAIN_NO_LISTENER`.
+ * Sends a message and waits, up to `timeout_ns` or for `RINGMAIN_FOREVER`, until a listener in main answers it. `*reply`
+ * becomes the value in `format`, the caller's until `ringmain_bytes_free`. Before, `*reply` must be `RINGMAIN_BYTES_INIT`
+ * or what an earlier function left there, and hold no part of the arguments of this call.
+ *
+ * Fails as `ringmain_renderer_invoke`, and with `RINGMAIN_NO_LISTENER`.
  *
  * Thread-safe: yes
  * Realtime-safe: no
@@ -1571,8 +1603,9 @@ ringmain_result ringmain_renderer_send_sync(const struct ringmain_renderer *rend
 
 /**
  * Calls the handler of `channel` in main and waits for the answer, up to `timeout_ns` or for `RINGMAIN_FOREVER`. `*reply`
- * is the value in `format`, the caller's until `ringmain_bytes_free`. The calling thread reads the ring itself; nothing is
- * dispatched meanwhile.
+ * becomes the value in `format`, the caller's until `ringmain_bytes_free`. Before, `*reply` must be `RINGMAIN_BYTES_INIT`
+ * or what an earlier function left there, and hold no part of the arguments of this call. The calling thread reads the
+ * ring itself; nothing is dispatched meanwhile.
  *
  * Fails as `ringmain_renderer_send`, with what the handler failed with, or with `RINGMAIN_TIMEOUT`,
  * `RINGMAIN_WOULD_DEADLOCK`.
@@ -1592,8 +1625,9 @@ ringmain_result ringmain_renderer_invoke(const struct ringmain_renderer *rendere
 
 /**
  * As `ringmain_renderer_invoke`, on the thread that dispatches, also inside of a callback: runs what arrives from main
- * meanwhile, so that its handler may call back. Nested at most eight deep, then
- * `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise.
+ * meanwhile, so that its handler may call back handlers and listeners that have a callback here. What is pulled is queued
+ * meanwhile, and nobody pulls it: a handler that waits for an answer of that kind gets none before this one's time is
+ * over. Nested at most eight deep, then `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise. `*reply` is in and out, as there.
  *
  * Thread-safe: yes, but one thread at a time
  * Realtime-safe: no
@@ -1630,9 +1664,11 @@ ringmain_result ringmain_renderer_invoke_async(const struct ringmain_renderer *r
                                                struct ringmain_error **error);
 
 /**
- * Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` (0: any number) within
- * `max_time_ns` (0: any time), of which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both
- * may be null. Never waits. For a game: once a frame, with a budget.
+ * Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` within `max_time_ns`, of
+ * which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both may be null. Never waits. For a
+ * game: once a frame, with a budget.
+ *
+ * **0 means no limit, for both.** What is left of a budget that is spent must therefore be passed as 1 at least.
  *
  * Fails with `RINGMAIN_BUSY` inside of a callback and while another thread dispatches this handle; with
  * `RINGMAIN_INVALID_CONFIG` where a thread of the library dispatches.
@@ -1651,6 +1687,9 @@ ringmain_result ringmain_renderer_poll(const struct ringmain_renderer *renderer,
  * Pulls the next event: `*event` is the caller's until `ringmain_event_free`, or null if there is none now. Dispatches as
  * `ringmain_renderer_poll` does, one message at a time, so callbacks of other registrations run meanwhile. Never waits: see
  * `ringmain_renderer_wait` and `ringmain_renderer_fd`, and call it until it has none left.
+ *
+ * Events wait in a queue that has no bound. This function takes a message only when that queue is empty, so it stays
+ * short; `ringmain_renderer_poll` fills it with all that has arrived. Whoever pulls should not call that besides.
  *
  * Fails as `ringmain_renderer_poll`.
  *

@@ -14,9 +14,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -125,9 +128,23 @@ inline std::uint64_t ns(std::chrono::nanoseconds time) {
   return time.count() < 0 ? 0 : static_cast<std::uint64_t>(time.count());
 }
 
+/* A budget: for the C functions 0 is one without limit, which a spent one must not become. */
+inline std::uint64_t budget_ns(std::chrono::nanoseconds time) {
+  if (time == (std::chrono::nanoseconds::max)())
+    return 0;
+  return time.count() <= 0 ? 1 : static_cast<std::uint64_t>(time.count());
+}
+
+/* A time of the library's. */
+inline std::chrono::nanoseconds from_ns(std::uint64_t time) {
+  using count = std::chrono::nanoseconds::rep;
+  constexpr auto most = static_cast<std::uint64_t>((std::numeric_limits<count>::max)());
+  return std::chrono::nanoseconds(static_cast<count>((std::min)(time, most)));
+}
+
 } // namespace detail
 
-/* No timeout, where one is optional. */
+/* No timeout, where one is optional; no limit, as a budget. */
 inline constexpr std::chrono::nanoseconds forever = (std::chrono::nanoseconds::max)();
 
 /* A payload on its way in: json("[2, 3]"), msgpack(bytes), or none(). Owns nothing. */
@@ -319,12 +336,18 @@ private:
 /* What both ends do. `api` names the functions of one. */
 template <class Api> class handle {
 public:
+  using api = Api;
   using raw_type = typename Api::raw;
 
+  /* Null if it was moved from: every function fails with RINGMAIN_NULL_ARGUMENT, or says what it says of null, then. */
   raw_type *raw() const noexcept { return raw_.get(); }
 
   /* Where exceptions of callables go that answer no call; stderr without. Before the first is registered. */
-  void on_exception(exception_hook hook) { *hook_ = std::move(hook); }
+  void on_exception(exception_hook hook) {
+    if (hook_ == nullptr)
+      throw error::of(RINGMAIN_NULL_ARGUMENT, nullptr);
+    *hook_ = std::move(hook);
+  }
 
   /* Calls `callable(const event_ref &)` for each message; what it returns, if it does, answers a synchronous one, as JSON.
    * Returns the number for remove. */
@@ -363,10 +386,11 @@ public:
     error(Api::remove(raw(), id, error));
   }
 
-  polled poll(std::size_t max_messages = 0, std::chrono::nanoseconds max_time = std::chrono::nanoseconds(0)) {
+  /* At most `max_messages` (0: any number) within `max_time`. A time that is spent, 0 or less, is the shortest there is. */
+  polled poll(std::size_t max_messages = 0, std::chrono::nanoseconds max_time = forever) {
     check error;
     polled done{};
-    error(Api::poll(raw(), max_messages, ns(max_time), &done.ran, &done.more, error));
+    error(Api::poll(raw(), max_messages, budget_ns(max_time), &done.ran, &done.more, error));
     return done;
   }
 
@@ -395,6 +419,10 @@ public:
     error(Api::fd(raw(), &fd, error));
     return fd;
   }
+
+  /* In how long poll has to look at the next timeout, for those who do not sleep on the descriptor; forever if there is
+   * none. */
+  std::chrono::nanoseconds next_deadline() const noexcept { return from_ns(Api::next_deadline(raw())); }
 
 protected:
   handle() = default;
@@ -440,6 +468,7 @@ protected:
     static constexpr auto next_event = ringmain_##S##_next_event;                                                     \
     static constexpr auto wait = ringmain_##S##_wait;                                                                 \
     static constexpr auto fd = ringmain_##S##_fd;                                                                     \
+    static constexpr auto next_deadline = ringmain_##S##_next_deadline;                                               \
     static constexpr auto free = ringmain_##S##_free;                                                                 \
   };
 RINGMAIN_API(main)
@@ -449,22 +478,21 @@ RINGMAIN_API(renderer)
 
 } // namespace detail
 
-/* Removes a registration when it goes out of scope; the handle must outlive it. */
+/* Removes a registration when it goes out of scope; nothing if that is over already. The handle may be moved meanwhile, but
+ * not destroyed or assigned to: what it owned when this was made must outlive this. */
 template <class Handle> class scoped {
 public:
-  scoped(Handle &handle, std::uint64_t id) noexcept : handle_(&handle), id_(id) {}
-  scoped(scoped &&other) noexcept : handle_(std::exchange(other.handle_, nullptr)), id_(other.id_) {}
+  scoped(Handle &handle, std::uint64_t id) noexcept : raw_(handle.raw()), id_(id) {}
+  scoped(scoped &&other) noexcept : raw_(std::exchange(other.raw_, nullptr)), id_(other.id_) {}
   scoped &operator=(scoped &&) = delete;
+  /* By the C function, which throws nothing. */
   ~scoped() {
-    if (handle_ != nullptr)
-      try {
-        handle_->remove(id_);
-      } catch (const error &) { // it is over already
-      }
+    if (raw_ != nullptr)
+      Handle::api::remove(raw_, id_, nullptr);
   }
 
 private:
-  Handle *handle_;
+  typename Handle::raw_type *raw_;
   std::uint64_t id_;
 };
 
@@ -501,6 +529,32 @@ public:
     return all;
   }
 
+  ringmain_renderer_info info(std::uint32_t renderer) const {
+    detail::check error;
+    ringmain_renderer_info known = RINGMAIN_RENDERER_INFO_INIT;
+    error(ringmain_main_renderer_info(raw(), renderer, &known, error));
+    return known;
+  }
+
+  ringmain_stats stats(std::uint32_t renderer) const {
+    detail::check error;
+    ringmain_stats counted = RINGMAIN_STATS_INIT;
+    error(ringmain_main_stats(raw(), renderer, &counted, error));
+    return counted;
+  }
+
+  /* Which renderer embeds this one; 0: none. */
+  void set_host(std::uint32_t renderer, std::uint32_t host) {
+    detail::check error;
+    error(ringmain_main_set_host(raw(), renderer, host, error));
+  }
+
+  /* Its process, with SIGKILL. */
+  void kill(std::uint32_t renderer) {
+    detail::check error;
+    error(ringmain_main_kill(raw(), renderer, error));
+  }
+
   void send(std::uint32_t renderer, std::string_view channel, payload args = none(), std::uint32_t frame = 0) {
     detail::check error;
     error(ringmain_main_send(raw(), renderer, frame, channel.data(), channel.size(), args.format(), args.data(),
@@ -513,7 +567,8 @@ public:
     return invoke_by(ringmain_main_invoke, renderer, channel, args, timeout, frame);
   }
 
-  /* On the thread that dispatches, also inside a callable: runs what arrives meanwhile. */
+  /* On the thread that dispatches, also inside a callable: runs callables for what arrives meanwhile. Events that are to be
+   * pulled wait until it returns. */
   bytes invoke_polling(std::uint32_t renderer, std::string_view channel, payload args, std::chrono::nanoseconds timeout,
                        std::uint32_t frame = 0) {
     return invoke_by(ringmain_main_invoke_polling, renderer, channel, args, timeout, frame);
@@ -588,6 +643,13 @@ public:
   std::uint32_t frame_id() const noexcept { return ringmain_renderer_frame_id(raw()); }
   bool is_connected() const noexcept { return ringmain_renderer_is_connected(raw()); }
 
+  ringmain_stats stats() const {
+    detail::check error;
+    ringmain_stats counted = RINGMAIN_STATS_INIT;
+    error(ringmain_renderer_stats(raw(), &counted, error));
+    return counted;
+  }
+
   void send(std::string_view channel, payload args = none()) {
     detail::check error;
     error(ringmain_renderer_send(raw(), channel.data(), channel.size(), args.format(), args.data(), args.size(), error));
@@ -614,7 +676,8 @@ public:
     return invoke_by(ringmain_renderer_invoke, channel, args, timeout);
   }
 
-  /* On the thread that dispatches, also inside a callable: runs what arrives meanwhile. */
+  /* On the thread that dispatches, also inside a callable: runs callables for what arrives meanwhile. Events that are to be
+   * pulled wait until it returns. */
   bytes invoke_polling(std::string_view channel, payload args, std::chrono::nanoseconds timeout = forever) {
     return invoke_by(ringmain_renderer_invoke_polling, channel, args, timeout);
   }

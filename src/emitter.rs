@@ -329,8 +329,18 @@ macro_rules! handler_methods {
             channel: &str,
             once: bool,
             handler: impl Fn(crate::event::Deferred, crate::wire::Args) + Send + Sync + 'static,
-        ) -> crate::error::Result<()> {
-            self.emitter().set_handler(channel, crate::emitter::deferred_handler(handler), once)
+        ) -> crate::error::Result<crate::driver::WeakHandler> {
+            let handler = crate::emitter::deferred_handler(handler);
+            let weak = std::sync::Arc::downgrade(&handler);
+            self.emitter().set_handler(channel, handler, once)?;
+            Ok(weak)
+        }
+
+        /// Removes that handler, unless the channel has another one by now. A barrier, as `remove_handler`.
+        #[cfg(feature = "capi")]
+        #[allow(dead_code)] // not asked of every receiver
+        pub(crate) fn remove_this_handler(&self, channel: &str, handler: &crate::driver::WeakHandler) -> bool {
+            self.emitter().remove_this_handler(channel, handler)
         }
 
         /// Removes the handler of a channel; false if it has none. Calls that have started are still answered. A barrier, as

@@ -276,6 +276,12 @@ impl<L: Clone, H: Clone> Registry<L, H> {
         self.handlers.remove(channel).map(|removed| removed.handler)
     }
 
+    /// The same, if it is the one that is meant.
+    #[cfg(feature = "capi")]
+    pub(crate) fn remove_handler_if(&mut self, channel: &str, is_it: impl FnOnce(&H) -> bool) -> Option<H> {
+        is_it(&self.handlers.get(channel)?.handler).then(|| self.remove_handler(channel)).flatten()
+    }
+
     /// The channels that have a handler, in the order of registration.
     pub(crate) fn handler_names(&self) -> Vec<String> {
         in_order(self.handlers.iter().map(|(name, handler)| (handler.sequence, name)))

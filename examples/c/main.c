@@ -8,26 +8,29 @@
 #define _POSIX_C_SOURCE 200809L
 #include <ringmain.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Says what went wrong and frees the error; false for a failure. */
-static bool ok(const char *what, ringmain_result result, ringmain_error *error) {
+/* Says what went wrong and frees the error; false for a failure. By its address: the call that sets it may come later in
+ * the order in which arguments are evaluated. */
+static bool ok(const char *what, ringmain_result result, ringmain_error **error) {
   char text[512];
   if (result == RINGMAIN_OK)
     return true;
-  ringmain_error_message(error, text, sizeof text);
-  fprintf(stderr, "%s: %s\n", what, error ? text : ringmain_result_text(result));
-  ringmain_error_free(error);
+  ringmain_error_message(*error, text, sizeof text);
+  fprintf(stderr, "%s: %s\n", what, *error ? text : ringmain_result_text(result));
+  ringmain_error_free(*error);
+  *error = NULL;
   return false;
 }
 
 static void reply_json(const ringmain_event *event, const char *json) {
   ringmain_error *error = NULL;
-  ok("reply", ringmain_event_reply(event, RINGMAIN_JSON, (const uint8_t *)json, strlen(json), &error), error);
+  ok("reply", ringmain_event_reply(event, RINGMAIN_JSON, (const uint8_t *)json, strlen(json), &error), &error);
 }
 
 /* "add" was called with [a, b]. */
@@ -39,7 +42,7 @@ static void add(const ringmain_event *event, const ringmain_event_info *info, co
     ok("reply_error",
        ringmain_event_reply_error(event, "two integers are needed", RINGMAIN_TERMINATED, "TypeError",
                                   RINGMAIN_TERMINATED, NULL, 0, &error),
-       error);
+       &error);
     return;
   }
   printf("renderer %" PRIu32 " calls add(%" PRId64 ", %" PRId64 ")\n", info->renderer, a, b);
@@ -47,7 +50,7 @@ static void add(const ringmain_event *event, const ringmain_event_info *info, co
     ok("reply_error",
        ringmain_event_reply_error(event, "the sum does not fit 64 bits", RINGMAIN_TERMINATED, NULL, 0, "ERANGE",
                                   RINGMAIN_TERMINATED, &error),
-       error);
+       &error);
     return;
   }
   snprintf(sum, sizeof sum, "%" PRId64, a + b);
@@ -61,7 +64,7 @@ static void message(const ringmain_event *event, const ringmain_event_info *info
   printf("renderer %" PRIu32 " says: %s\n", info->renderer, args);
   snprintf(answer, sizeof answer, "[\"main has read %zu bytes of JSON\"]", len);
   ok("send", ringmain_event_send(event, "answer", 6, RINGMAIN_JSON, (const uint8_t *)answer, strlen(answer), &error),
-     error);
+     &error);
 }
 
 /* One event; false if it says that a renderer has gone. */
@@ -71,8 +74,8 @@ static bool serve(const ringmain_event *event) {
   const char *json;
   size_t len;
   char args[256], text[512];
-  if (!ok("event", ringmain_event_get(event, &info, &error), error) ||
-      !ok("json", ringmain_event_json(event, &json, &len, &error), error))
+  if (!ok("event", ringmain_event_get(event, &info, &error), &error) ||
+      !ok("json", ringmain_event_json(event, &json, &len, &error), &error))
     return true;
   /* Texts of the library are not null-terminated. */
   snprintf(args, sizeof args, "%.*s", (int)(len < sizeof args ? len : sizeof args - 1), json);
@@ -104,15 +107,18 @@ static bool serve(const ringmain_event *event) {
 static bool loop(ringmain_main *ipc_main, bool once) {
   ringmain_error *error = NULL;
   struct pollfd readable = {.fd = -1, .events = POLLIN};
-  if (!ok("fd", ringmain_main_fd(ipc_main, &readable.fd, &error), error))
+  if (!ok("fd", ringmain_main_fd(ipc_main, &readable.fd, &error), &error))
     return false;
   for (;;) {
     ringmain_event *event;
-    if (poll(&readable, 1, -1) < 0)
+    /* A signal interrupts it: nothing is lost by looking. */
+    if (poll(&readable, 1, -1) < 0 && errno != EINTR) {
+      perror("poll");
       return false;
+    }
     for (;;) {
       bool stays;
-      if (!ok("next_event", ringmain_main_next_event(ipc_main, &event, &error), error))
+      if (!ok("next_event", ringmain_main_next_event(ipc_main, &event, &error), &error))
         return false;
       if (event == NULL)
         break;
@@ -137,18 +143,18 @@ int main(int argc, char **argv) {
     else
       name = argv[at];
   }
-  if (!ok("new", ringmain_main_new(NULL, &ipc_main, &error), error))
+  if (!ok("new", ringmain_main_new(NULL, &ipc_main, &error), &error))
     return EXIT_FAILURE;
   /* Without a callback everything becomes an event; who connects finds it registered. */
-  served = ok("handle", ringmain_main_handle(ipc_main, "add", 3, 0, NULL, NULL, NULL, NULL, &error), error) &&
-           ok("on", ringmain_main_on(ipc_main, "message", 7, 0, NULL, NULL, NULL, NULL, &error), error) &&
-           ok("on", ringmain_main_on(ipc_main, "version", 7, 0, NULL, NULL, NULL, NULL, &error), error) &&
+  served = ok("handle", ringmain_main_handle(ipc_main, "add", 3, 0, NULL, NULL, NULL, NULL, &error), &error) &&
+           ok("on", ringmain_main_on(ipc_main, "message", 7, 0, NULL, NULL, NULL, NULL, &error), &error) &&
+           ok("on", ringmain_main_on(ipc_main, "version", 7, 0, NULL, NULL, NULL, NULL, &error), &error) &&
            ok("watch",
               ringmain_main_watch(ipc_main,
                                   RINGMAIN_WATCH_CONNECTED | RINGMAIN_WATCH_GONE | RINGMAIN_WATCH_ERRORS, NULL, NULL,
                                   NULL, NULL, &error),
-              error) &&
-           ok("listen", ringmain_main_listen(ipc_main, name, RINGMAIN_TERMINATED, &error), error);
+              &error) &&
+           ok("listen", ringmain_main_listen(ipc_main, name, RINGMAIN_TERMINATED, &error), &error);
   if (served) {
     printf("listening under the name '%s'\n", name);
     fflush(stdout);

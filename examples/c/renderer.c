@@ -17,14 +17,16 @@
 /* No answer takes as long: only a main that hangs reaches it. */
 #define PATIENCE (10 * RINGMAIN_SECOND)
 
-/* Says what went wrong and frees the error; false for a failure. */
-static bool ok(const char *what, ringmain_result result, ringmain_error *error) {
+/* Says what went wrong and frees the error; false for a failure. By its address: the call that sets it may come later in
+ * the order in which arguments are evaluated. */
+static bool ok(const char *what, ringmain_result result, ringmain_error **error) {
   char text[512];
   if (result == RINGMAIN_OK)
     return true;
-  ringmain_error_message(error, text, sizeof text);
-  fprintf(stderr, "%s: %s\n", what, error ? text : ringmain_result_text(result));
-  ringmain_error_free(error);
+  ringmain_error_message(*error, text, sizeof text);
+  fprintf(stderr, "%s: %s\n", what, *error ? text : ringmain_result_text(result));
+  ringmain_error_free(*error);
+  *error = NULL;
   return false;
 }
 
@@ -69,7 +71,7 @@ static ringmain_renderer *connect_to(const char *name, bool waits) {
     error = NULL;
     nanosleep(&pause, NULL);
   }
-  ok("connect", result, error);
+  ok("connect", result, &error);
   return renderer;
 }
 
@@ -82,14 +84,14 @@ static bool talk(ringmain_renderer *renderer) {
   struct seen seen = {false, false};
   char code[32];
 
-  if (!ok("on", ringmain_renderer_on(renderer, "answer", 6, 0, on_answer, &seen, NULL, NULL, &error), error))
+  if (!ok("on", ringmain_renderer_on(renderer, "answer", 6, 0, on_answer, &seen, NULL, NULL, &error), &error))
     return false;
 
   /* A call that waits, in JSON. */
   if (!ok("invoke",
           ringmain_renderer_invoke(renderer, "add", 3, RINGMAIN_JSON, (const uint8_t *)numbers, sizeof numbers - 1,
                                    PATIENCE, &reply, &error),
-          error))
+          &error))
     return false;
   printf("add(2, 3) = %.*s\n", (int)reply.len, (const char *)reply.data);
   ringmain_bytes_free(&reply);
@@ -109,7 +111,7 @@ static bool talk(ringmain_renderer *renderer) {
 
   /* A synchronous message. */
   if (!ok("send_sync",
-          ringmain_renderer_send_sync(renderer, "version", 7, RINGMAIN_JSON, NULL, 0, PATIENCE, &reply, &error), error))
+          ringmain_renderer_send_sync(renderer, "version", 7, RINGMAIN_JSON, NULL, 0, PATIENCE, &reply, &error), &error))
     return false;
   printf("main runs ringmain %.*s\n", (int)reply.len, (const char *)reply.data);
   ringmain_bytes_free(&reply);
@@ -118,17 +120,17 @@ static bool talk(ringmain_renderer *renderer) {
   if (!ok("invoke_async",
           ringmain_renderer_invoke_async(renderer, "add", 3, RINGMAIN_MSGPACK, forty_and_two, sizeof forty_and_two,
                                          PATIENCE, on_sum, &seen, NULL, &error),
-          error) ||
+          &error) ||
       !ok("send",
           ringmain_renderer_send(renderer, "message", 7, RINGMAIN_JSON, (const uint8_t *)text, sizeof text - 1, &error),
-          error))
+          &error))
     return false;
   while (!seen.answer || !seen.sum) {
-    if (!ok("wait", ringmain_renderer_wait(renderer, PATIENCE, &error), error) ||
-        !ok("poll", ringmain_renderer_poll(renderer, 0, RINGMAIN_MILLISECOND, NULL, NULL, &error), error))
+    if (!ok("wait", ringmain_renderer_wait(renderer, PATIENCE, &error), &error) ||
+        !ok("poll", ringmain_renderer_poll(renderer, 0, RINGMAIN_MILLISECOND, NULL, NULL, &error), &error))
       return false;
   }
-  return ok("close", ringmain_renderer_close(renderer, PATIENCE, &error), error);
+  return ok("close", ringmain_renderer_close(renderer, PATIENCE, &error), &error);
 }
 
 int main(int argc, char **argv) {

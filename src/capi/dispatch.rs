@@ -13,6 +13,7 @@ pub(super) trait Dispatched {
     fn wait(&self, timeout: Option<Duration>) -> Result<bool>;
     fn as_fd(&self) -> Result<BorrowedFd<'_>>;
     fn next_deadline(&self) -> Option<Instant>;
+    fn ring_descriptor(&self);
 }
 
 macro_rules! dispatched {
@@ -36,6 +37,10 @@ macro_rules! dispatched {
 
             fn next_deadline(&self) -> Option<Instant> {
                 self.ipc.next_deadline()
+            }
+
+            fn ring_descriptor(&self) {
+                self.ipc.engine().ring_descriptor();
             }
         }
     };

@@ -89,6 +89,7 @@ pub unsafe extern "C" fn ringmain_main_new(
         // SAFETY: null, or the caller's struct.
         let (builder, manual) = unsafe { main_builder(config) }?;
         let handle = Arc::new(ringmain_main { ipc: builder.build()?, shared: Shared::new(manual) });
+        handle.ipc.set_max_listeners(0); // whoever is warned has no way to say so
         // SAFETY: not null, and may be written.
         unsafe { put(ipc_main, Arc::into_raw(handle).cast_mut(), "ipc_main") }
     })
@@ -98,8 +99,12 @@ pub unsafe extern "C" fn ringmain_main_new(
 /// When it returns, no callback runs or will run, `destroy` of every registration has been called, and the callbacks of
 /// calls that waited were given `RINGMAIN_DISCONNECTED`. Events that are still held stay valid. Null is nothing.
 ///
-/// Inside of a callback of this main it takes effect when the callback returns. No other thread may use the handle any
-/// more.
+/// Callbacks run before this returns, with manual dispatch inside of it: those of calls that waited, and those that watch
+/// `RINGMAIN_WATCH_GONE`. They must not free this handle, which is being freed: that would be a double free.
+///
+/// Inside of a callback of this main it takes effect when the callback returns. The callbacks of calls that waited may
+/// run after this has returned then, with their `user`, which must live until they have. No other thread may use the
+/// handle any more.
 ///
 /// Thread-safe: no
 /// Realtime-safe: no
@@ -355,7 +360,8 @@ pub unsafe extern "C" fn ringmain_main_stats(
 // ---- receiving ------------------------------------------------------------------------------------------------------
 
 /// Calls `callback` with `user` for each message on `channel`; without a callback the messages are events to be pulled.
-/// `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_main_remove`, written before this returns.
+/// `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_main_remove`. It is written before the
+/// callback can run, and so before this has succeeded; if this fails, `*id` is 0, or as it was where it was not come to.
 ///
 /// `destroy` (may be null) is called with `user` once, when the registration is over: at its removal, or when the handle
 /// is freed. If this function fails, `user` stays the caller's.
@@ -377,10 +383,10 @@ pub unsafe extern "C" fn ringmain_main_on(
     guard(error, || {
         // SAFETY: a handle of ours, the caller's text, and `id` may be written.
         unsafe {
-            let (handle, channel) = (given(ipc_main, "ipc_main")?, text(channel, channel_len, "channel")?);
+            let (handle, channel) = (hold(ipc_main)?, text(channel, channel_len, "channel")?);
             let once = is_once(flags)?;
             let shared = handle.shared.clone();
-            handle.shared.register(Way { callback, user, destroy }, id, |registration| {
+            handle.shared.register(0, Way { callback, user, destroy }, id, |registration| {
                 let to = Receiver { registration: registration.clone(), channel: channel.into() };
                 let listener = move |event: &IpcMainEvent, args: Args| {
                     let place = Place { renderer: event.sender().id(), renderer_frame: event.frame_id(), frame: 0 };
@@ -428,12 +434,12 @@ pub unsafe extern "C" fn ringmain_main_handle(
     guard(error, || {
         // SAFETY: a handle of ours, the caller's text, and `id` may be written.
         unsafe {
-            let (handle, channel) = (given(ipc_main, "ipc_main")?, text(channel, channel_len, "channel")?);
+            let (handle, channel) = (hold(ipc_main)?, text(channel, channel_len, "channel")?);
             let once = is_once(flags)?;
             let shared = handle.shared.clone();
-            handle.shared.register(Way { callback, user, destroy }, id, |registration| {
+            handle.shared.register(0, Way { callback, user, destroy }, id, |registration| {
                 let to = Receiver { registration: registration.clone(), channel: channel.into() };
-                handle.ipc.handle_deferred(channel, once, move |call, args| {
+                let handler = handle.ipc.handle_deferred(channel, once, move |call, args| {
                     let (renderer, frame) = call.place();
                     let place = Place { renderer, renderer_frame: frame, frame: 0 };
                     let event = message(RINGMAIN_EVENT_CALL, &to, place, args, Answer::Call(call));
@@ -444,20 +450,19 @@ pub unsafe extern "C" fn ringmain_main_handle(
                 })?;
                 let (ipc, channel) = (handle.ipc.clone(), channel.to_string());
                 Ok(Box::new(move || {
-                    if !once {
-                        ipc.remove_handler(&channel);
-                    }
+                    ipc.remove_this_handler(&channel, &handler);
                 }))
             })
         }
     })
 }
 
-/// Removes what `ringmain_main_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback does not
-/// run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From inside of the
-/// callback itself it returns at once, and `destroy` is called when the callback has returned.
+/// Removes what `ringmain_main_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback
+/// does not run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From
+/// inside of the callback itself it returns at once, and `destroy` is called when the callback has returned.
 ///
-/// It waits for a callback that runs on another thread: the caller must hold nothing that this waits for.
+/// It waits for a callback that runs on another thread: the caller must hold nothing that this waits for. Two callbacks
+/// that run on two threads must not remove each other's registrations: each would wait for the other, for ever.
 ///
 /// Thread-safe: yes
 /// Realtime-safe: no
@@ -469,7 +474,7 @@ pub unsafe extern "C" fn ringmain_main_remove(
 ) -> ringmain_result {
     guard(error, || {
         // SAFETY: a handle of ours.
-        unsafe { given(ipc_main, "ipc_main") }?.shared.remove(id)
+        unsafe { hold(ipc_main)? }.shared.remove(id)
     })
 }
 
@@ -492,11 +497,11 @@ pub unsafe extern "C" fn ringmain_main_watch(
     guard(error, || {
         // SAFETY: a handle of ours, and `id` may be written.
         unsafe {
-            let handle = given(ipc_main, "ipc_main")?;
+            let handle = hold(ipc_main)?;
             shared::check_watch(what, RINGMAIN_WATCH_CONNECTED | RINGMAIN_WATCH_GONE | RINGMAIN_WATCH_ERRORS)?;
-            handle.shared.register(Way { callback, user, destroy }, id, |registration| {
+            handle.shared.register(0, Way { callback, user, destroy }, id, |registration| {
                 let new = handle.shared.watch(what, registration);
-                hook(handle, new);
+                hook(&handle, new);
                 Ok(unwatch(&handle.shared, registration))
             })
         }
@@ -586,7 +591,8 @@ pub unsafe extern "C" fn ringmain_main_flush(
 }
 
 /// Calls the handler of `channel` in a renderer's frame (0: its main one), and waits for the answer up to `timeout_ns`,
-/// which must end. `*reply` is the value in `format`, the caller's until `ringmain_bytes_free`.
+/// which must end. `*reply` becomes the value in `format`, the caller's until `ringmain_bytes_free`. Before, `*reply` must
+/// be `RINGMAIN_BYTES_INIT` or what an earlier function left there, and hold no part of the arguments of this call.
 ///
 /// Dispatches nothing meanwhile: if the answer needs a callback of this main, see `ringmain_main_invoke_polling`. Fails as
 /// `ringmain_main_send`, with what the handler failed with, or with `RINGMAIN_TIMEOUT`, `RINGMAIN_WOULD_DEADLOCK`.
@@ -619,9 +625,11 @@ pub unsafe extern "C" fn ringmain_main_invoke(
     })
 }
 
-/// As `ringmain_main_invoke`, on the thread that dispatches, also inside of a callback: runs what arrives from this renderer
-/// meanwhile, so that its handler may call back. Nested at most eight deep, then
-/// `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise.
+/// As `ringmain_main_invoke`, on the thread that dispatches, also inside of a callback: runs what arrives from this
+/// renderer meanwhile, so that its handler may call back handlers and listeners that have a callback here. What is pulled
+/// is queued meanwhile, and nobody pulls it: a handler that waits for an answer of that kind gets none before this one's
+/// time is over. Nested at most eight deep, then `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise. `*reply` is in and out,
+/// as there.
 ///
 /// Thread-safe: yes, but one thread at a time
 /// Realtime-safe: no
@@ -644,9 +652,11 @@ pub unsafe extern "C" fn ringmain_main_invoke_polling(
         unsafe {
             let (handle, channel) = (hold(ipc_main)?, text(channel, channel_len, "channel")?);
             let (args, timeout) = (args_of(format, data, len)?, finite_time(timeout_ns)?);
-            replied(reply, format, || {
+            let result = replied(reply, format, || {
                 Ok(handle.invoke((renderer, frame), channel, &args, timeout)?.wait_polling(timeout)?)
-            })
+            });
+            shared::tell_of_events(&*handle);
+            result
         }
     })
 }
@@ -691,9 +701,11 @@ pub unsafe extern "C" fn ringmain_main_invoke_async(
 
 // ---- dispatching ----------------------------------------------------------------------------------------------------
 
-/// Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` (0: any number) within
-/// `max_time_ns` (0: any time), of which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both
-/// may be null. Never waits. For a game: once a frame, with a budget.
+/// Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` within `max_time_ns`, of
+/// which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both may be null. Never waits. For a
+/// game: once a frame, with a budget.
+///
+/// **0 means no limit, for both.** What is left of a budget that is spent must therefore be passed as 1 at least.
 ///
 /// Fails with `RINGMAIN_BUSY` inside of a callback and while another thread dispatches this handle; with
 /// `RINGMAIN_INVALID_CONFIG` where a thread of the library dispatches.
@@ -718,6 +730,9 @@ pub unsafe extern "C" fn ringmain_main_poll(
 /// Pulls the next event: `*event` is the caller's until `ringmain_event_free`, or null if there is none now. Dispatches as
 /// `ringmain_main_poll` does, one message at a time, so callbacks of other registrations run meanwhile. Never waits: see
 /// `ringmain_main_wait` and `ringmain_main_fd`, and call it until it has none left.
+///
+/// Events wait in a queue that has no bound. This function takes a message only when that queue is empty, so it stays
+/// short; `ringmain_main_poll` fills it with all that has arrived. Whoever pulls should not call that besides.
 ///
 /// Fails as `ringmain_main_poll`.
 ///

@@ -12,7 +12,8 @@ use std::ffi::c_void;
 pub type ringmain_callback = Option<unsafe extern "C" fn(user: *mut c_void, event: *mut ringmain_event)>;
 
 /// Called once with the `user` of a registration that is over, when nothing uses it any more; on the thread that removes
-/// it, or on the one whose callback of it still ran then. It must not unwind.
+/// it, or on the one whose callback of it still ran then. Every function of this library may be called in it, the one that
+/// frees its own handle included, unless that is what runs already. It must not unwind.
 pub type ringmain_destroy = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 /// The caller's pointer: what it points to is theirs to guard.
@@ -30,8 +31,10 @@ pub(super) struct Registration {
     callback: ringmain_callback,
     destroy: ringmain_destroy,
     user: User,
+    /// The process that made it: a forked copy has nobody who would end what runs here.
+    process: u32,
     state: Mutex<State>,
-    /// `destroy` has returned.
+    /// `destroy` has returned, or the last callback.
     ended: Condvar,
 }
 
@@ -49,12 +52,30 @@ struct State {
 impl Registration {
     pub(super) fn new(id: u64, callback: ringmain_callback, user: *mut c_void, destroy: ringmain_destroy) -> Arc<Self> {
         let (state, ended) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { id, callback, destroy, user: User(user), state, ended })
+        Arc::new(Self { id, callback, destroy, user: User(user), process: std::process::id(), state, ended })
     }
 
     /// Whether events are to be pulled.
     pub(super) fn is_pulled(&self) -> bool {
         self.callback.is_none()
+    }
+
+    /// Leaves an event to be pulled unless it is over.
+    pub(super) fn unless_over(&self, push: impl FnOnce()) {
+        let state = self.state.lock();
+        if !state.over {
+            push();
+        }
+    }
+
+    /// It did not come to be: when this returns the callback does not run, and `destroy` is not called.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.lock();
+        (state.over, state.claimed, state.destroyed) = (true, true, true);
+        let this = crate::driver::this_thread();
+        while state.running.iter().any(|thread| *thread != this) {
+            self.ended.wait(&mut state);
+        }
     }
 
     /// Runs the callback unless it is over.
@@ -75,12 +96,18 @@ impl Registration {
         if let Some(at) = state.running.iter().rposition(|thread| *thread == this) {
             state.running.swap_remove(at);
         }
+        if state.over && state.running.is_empty() {
+            self.ended.notify_all();
+        }
         self.conclude(state);
     }
 
     /// The callback runs no more, and `destroy` has been called, when this returns; inside of the callback itself both are
     /// true when that returns.
     pub(super) fn end(&self) {
+        if std::process::id() != self.process {
+            return;
+        }
         let mut state = self.state.lock();
         state.over = true;
         self.conclude(state);

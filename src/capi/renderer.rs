@@ -69,6 +69,7 @@ unsafe fn start(
     // SAFETY: null, or the caller's struct.
     let (builder, manual) = unsafe { renderer_builder(config) }?;
     let handle = Arc::new(ringmain_renderer { ipc: connect(builder)?, shared: Shared::new(manual) });
+    handle.ipc.set_max_listeners(0); // whoever is warned has no way to say so
     // SAFETY: not null, and may be written.
     unsafe { put(renderer, Arc::into_raw(handle).cast_mut(), "renderer") }
 }
@@ -160,6 +161,7 @@ pub unsafe extern "C" fn ringmain_renderer_frame(
         unsafe {
             let handle = given(renderer, "renderer")?;
             let opened = Arc::new(ringmain_renderer { ipc: handle.ipc.frame()?, shared: handle.shared.clone() });
+            opened.ipc.set_max_listeners(0);
             put(frame, Arc::into_raw(opened).cast_mut(), "frame")
         }
     })
@@ -169,9 +171,14 @@ pub unsafe extern "C" fn ringmain_renderer_frame(
 /// When it returns, no callback runs or will run, `destroy` of every registration has been called, and the callbacks of
 /// calls that waited were given `RINGMAIN_DISCONNECTED`. Events that are still held stay valid. Null is nothing.
 ///
-/// Of a further frame it closes the frame alone: its registrations are over with those of its renderer, or by
-/// `ringmain_renderer_remove`. Inside of a callback of this renderer it takes effect when the callback returns. No other
-/// thread may use the handle any more.
+/// Callbacks run before this returns, with manual dispatch inside of it: those of calls that waited, and those that watch
+/// `RINGMAIN_WATCH_GONE`. They must not free this handle, which is being freed: that would be a double free.
+///
+/// Of a further frame it closes the frame alone, and ends what is registered there.
+///
+/// Inside of a callback of this renderer it takes effect when the callback returns. The callbacks of calls that waited
+/// may run after this has returned then, with their `user`, which must live until they have. No other thread may use the
+/// handle any more.
 ///
 /// Thread-safe: no
 /// Realtime-safe: no
@@ -186,6 +193,9 @@ pub unsafe extern "C" fn ringmain_renderer_free(renderer: *mut ringmain_renderer
         if renderer.ipc.is_main_frame() {
             renderer.ipc.engine().finish(FREE_TIMEOUT);
             renderer.shared.close();
+        } else {
+            let _ = renderer.ipc.close(FREE_TIMEOUT);
+            renderer.shared.close_frame(renderer.ipc.frame_id());
         }
     });
 }
@@ -260,7 +270,8 @@ pub unsafe extern "C" fn ringmain_renderer_stats(
 // ---- receiving ------------------------------------------------------------------------------------------------------
 
 /// Calls `callback` with `user` for each message on `channel`; without a callback the messages are events to be pulled.
-/// `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_renderer_remove`, written before this returns.
+/// `flags`: `RINGMAIN_ONCE` or 0. `*id` (may be null) is the number for `ringmain_renderer_remove`. It is written before the
+/// callback can run, and so before this has succeeded; if this fails, `*id` is 0, or as it was where it was not come to.
 ///
 /// `destroy` (may be null) is called with `user` once, when the registration is over: at its removal, or when the handle
 /// is freed. If this function fails, `user` stays the caller's.
@@ -282,10 +293,10 @@ pub unsafe extern "C" fn ringmain_renderer_on(
     guard(error, || {
         // SAFETY: a handle of ours, the caller's text, and `id` may be written.
         unsafe {
-            let (handle, channel) = (given(renderer, "renderer")?, text(channel, channel_len, "channel")?);
+            let (handle, channel) = (hold(renderer)?, text(channel, channel_len, "channel")?);
             let once = is_once(flags)?;
             let shared = handle.shared.clone();
-            handle.shared.register(Way { callback, user, destroy }, id, |registration| {
+            handle.shared.register(handle.ipc.frame_id(), Way { callback, user, destroy }, id, |registration| {
                 let to = Receiver { registration: registration.clone(), channel: channel.into() };
                 let listener = move |event: &IpcRendererEvent, args: Args| {
                     let place = Place {
@@ -333,12 +344,12 @@ pub unsafe extern "C" fn ringmain_renderer_handle(
     guard(error, || {
         // SAFETY: a handle of ours, the caller's text, and `id` may be written.
         unsafe {
-            let (handle, channel) = (given(renderer, "renderer")?, text(channel, channel_len, "channel")?);
+            let (handle, channel) = (hold(renderer)?, text(channel, channel_len, "channel")?);
             let once = is_once(flags)?;
             let shared = handle.shared.clone();
-            handle.shared.register(Way { callback, user, destroy }, id, |registration| {
+            handle.shared.register(handle.ipc.frame_id(), Way { callback, user, destroy }, id, |registration| {
                 let to = Receiver { registration: registration.clone(), channel: channel.into() };
-                handle.ipc.handle_deferred(channel, once, move |call, args| {
+                let handler = handle.ipc.handle_deferred(channel, once, move |call, args| {
                     let (renderer, frame) = call.place();
                     let _ = renderer; // it is this one
                     let place = Place { frame, ..Place::default() };
@@ -350,20 +361,19 @@ pub unsafe extern "C" fn ringmain_renderer_handle(
                 })?;
                 let (ipc, channel) = (handle.ipc.clone(), channel.to_string());
                 Ok(Box::new(move || {
-                    if !once {
-                        ipc.remove_handler(&channel);
-                    }
+                    ipc.remove_this_handler(&channel, &handler);
                 }))
             })
         }
     })
 }
 
-/// Removes what `ringmain_renderer_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback does not
-/// run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From inside of the
-/// callback itself it returns at once, and `destroy` is called when the callback has returned.
+/// Removes what `ringmain_renderer_on`, `_handle` or `_watch` has registered. A barrier: when this returns, the callback
+/// does not run and will not, `destroy` has been called, and events of it that were not pulled yet are dropped. From
+/// inside of the callback itself it returns at once, and `destroy` is called when the callback has returned.
 ///
-/// It waits for a callback that runs on another thread: the caller must hold nothing that this waits for.
+/// It waits for a callback that runs on another thread: the caller must hold nothing that this waits for. Two callbacks
+/// that run on two threads must not remove each other's registrations: each would wait for the other, for ever.
 ///
 /// Thread-safe: yes
 /// Realtime-safe: no
@@ -375,7 +385,7 @@ pub unsafe extern "C" fn ringmain_renderer_remove(
 ) -> ringmain_result {
     guard(error, || {
         // SAFETY: a handle of ours.
-        unsafe { given(renderer, "renderer") }?.shared.remove(id)
+        unsafe { hold(renderer)? }.shared.remove(id)
     })
 }
 
@@ -398,11 +408,11 @@ pub unsafe extern "C" fn ringmain_renderer_watch(
     guard(error, || {
         // SAFETY: a handle of ours, and `id` may be written.
         unsafe {
-            let handle = given(renderer, "renderer")?;
+            let handle = hold(renderer)?;
             shared::check_watch(what, RINGMAIN_WATCH_GONE | RINGMAIN_WATCH_ERRORS | RINGMAIN_WATCH_GUESTS)?;
-            handle.shared.register(Way { callback, user, destroy }, id, |registration| {
+            handle.shared.register(handle.ipc.frame_id(), Way { callback, user, destroy }, id, |registration| {
                 let new = handle.shared.watch(what, registration);
-                hook(handle, new);
+                hook(&handle, new);
                 Ok(unwatch(&handle.shared, registration))
             })
         }
@@ -530,9 +540,11 @@ pub unsafe extern "C" fn ringmain_renderer_flush(
     })
 }
 
-/// Sends a message and waits, up to `timeout_ns` or for `RINGMAIN_FOREVER`, until a listener in main answers it. `*reply` is
-/// the value in `format`, the caller's until `ringmain_bytes_free`. Fails as `ringmain_renderer_invoke`, and with
-/// `RINGMAIN_NO_LISTENER`.
+/// Sends a message and waits, up to `timeout_ns` or for `RINGMAIN_FOREVER`, until a listener in main answers it. `*reply`
+/// becomes the value in `format`, the caller's until `ringmain_bytes_free`. Before, `*reply` must be `RINGMAIN_BYTES_INIT`
+/// or what an earlier function left there, and hold no part of the arguments of this call.
+///
+/// Fails as `ringmain_renderer_invoke`, and with `RINGMAIN_NO_LISTENER`.
 ///
 /// Thread-safe: yes
 /// Realtime-safe: no
@@ -564,8 +576,9 @@ pub unsafe extern "C" fn ringmain_renderer_send_sync(
 }
 
 /// Calls the handler of `channel` in main and waits for the answer, up to `timeout_ns` or for `RINGMAIN_FOREVER`. `*reply`
-/// is the value in `format`, the caller's until `ringmain_bytes_free`. The calling thread reads the ring itself; nothing is
-/// dispatched meanwhile.
+/// becomes the value in `format`, the caller's until `ringmain_bytes_free`. Before, `*reply` must be `RINGMAIN_BYTES_INIT`
+/// or what an earlier function left there, and hold no part of the arguments of this call. The calling thread reads the
+/// ring itself; nothing is dispatched meanwhile.
 ///
 /// Fails as `ringmain_renderer_send`, with what the handler failed with, or with `RINGMAIN_TIMEOUT`,
 /// `RINGMAIN_WOULD_DEADLOCK`.
@@ -588,14 +601,16 @@ pub unsafe extern "C" fn ringmain_renderer_invoke(
         // SAFETY: a handle of ours; text and bytes are the caller's, and `reply` may be written.
         unsafe {
             let (handle, channel) = (given(renderer, "renderer")?, text(channel, channel_len, "channel")?);
-            replied(reply, format, || Ok(handle.invoke(channel, &args_of(format, data, len)?, timeout_ns).wait()?))
+            let args = args_of(format, data, len)?;
+            replied(reply, format, || Ok(handle.invoke(channel, &args, timeout_ns).wait()?))
         }
     })
 }
 
 /// As `ringmain_renderer_invoke`, on the thread that dispatches, also inside of a callback: runs what arrives from main
-/// meanwhile, so that its handler may call back. Nested at most eight deep, then
-/// `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise.
+/// meanwhile, so that its handler may call back handlers and listeners that have a callback here. What is pulled is queued
+/// meanwhile, and nobody pulls it: a handler that waits for an answer of that kind gets none before this one's time is
+/// over. Nested at most eight deep, then `RINGMAIN_LIMIT`. Fails as `_invoke` otherwise. `*reply` is in and out, as there.
 ///
 /// Thread-safe: yes, but one thread at a time
 /// Realtime-safe: no
@@ -616,9 +631,11 @@ pub unsafe extern "C" fn ringmain_renderer_invoke_polling(
         unsafe {
             let (handle, channel) = (hold(renderer)?, text(channel, channel_len, "channel")?);
             let args = args_of(format, data, len)?;
-            replied(reply, format, || {
+            let result = replied(reply, format, || {
                 Ok(handle.invoke(channel, &args, timeout_ns).wait_polling(long_time(timeout_ns))?)
-            })
+            });
+            shared::tell_of_events(&*handle);
+            result
         }
     })
 }
@@ -661,9 +678,11 @@ pub unsafe extern "C" fn ringmain_renderer_invoke_async(
 
 // ---- dispatching ----------------------------------------------------------------------------------------------------
 
-/// Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` (0: any number) within
-/// `max_time_ns` (0: any time), of which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both
-/// may be null. Never waits. For a game: once a frame, with a budget.
+/// Runs callbacks, and makes events to be pulled, of what has arrived: at most `max_messages` within `max_time_ns`, of
+/// which one callback may overrun. `*ran` is how many ran, `*more` whether more waits; both may be null. Never waits. For a
+/// game: once a frame, with a budget.
+///
+/// **0 means no limit, for both.** What is left of a budget that is spent must therefore be passed as 1 at least.
 ///
 /// Fails with `RINGMAIN_BUSY` inside of a callback and while another thread dispatches this handle; with
 /// `RINGMAIN_INVALID_CONFIG` where a thread of the library dispatches.
@@ -688,6 +707,9 @@ pub unsafe extern "C" fn ringmain_renderer_poll(
 /// Pulls the next event: `*event` is the caller's until `ringmain_event_free`, or null if there is none now. Dispatches as
 /// `ringmain_renderer_poll` does, one message at a time, so callbacks of other registrations run meanwhile. Never waits: see
 /// `ringmain_renderer_wait` and `ringmain_renderer_fd`, and call it until it has none left.
+///
+/// Events wait in a queue that has no bound. This function takes a message only when that queue is empty, so it stays
+/// short; `ringmain_renderer_poll` fills it with all that has arrived. Whoever pulls should not call that besides.
 ///
 /// Fails as `ringmain_renderer_poll`.
 ///

@@ -26,6 +26,8 @@ type Undo = Box<dyn FnOnce() + Send>;
 
 struct Registered {
     registration: Arc<Registration>,
+    /// The frame that it belongs to; 0 is the handle's own.
+    frame: u32,
     undo: Undo,
 }
 
@@ -52,7 +54,7 @@ pub(super) struct Shared {
     watchers: Mutex<Vec<(u32, Arc<Registration>)>>,
     /// Hooks that the Rust handle has.
     hooked: AtomicU32,
-    /// Frames other than the main one are gone with their handles, but registrations stay with the renderer's.
+    /// Nothing is registered any more.
     over: Mutex<bool>,
 }
 
@@ -92,6 +94,7 @@ impl Shared {
     /// `id` is null or may be written.
     pub(super) unsafe fn register(
         &self,
+        frame: u32,
         way: Way,
         id: *mut u64,
         register: impl FnOnce(&Arc<Registration>) -> Outcome<Undo>,
@@ -104,8 +107,15 @@ impl Shared {
             unsafe { id.write(registration.id) };
         }
         let number = registration.id;
-        let entry = Registered { registration: registration.clone(), undo: Box::new(|| {}) };
-        self.registered.lock().insert(number, entry);
+        let entry = Registered { registration: registration.clone(), frame, undo: Box::new(|| {}) };
+        {
+            let mut registered = self.registered.lock();
+            // Set before `close` takes what is registered, so that nothing comes after.
+            if *self.over.lock() {
+                return Err(failure(RINGMAIN_DISCONNECTED, "the renderer or main of this handle was freed"));
+            }
+            registered.insert(number, entry);
+        }
         match register(&registration) {
             Ok(undo) => {
                 let mut registered = self.registered.lock();
@@ -122,6 +132,7 @@ impl Shared {
             Err(failed) => {
                 self.registered.lock().remove(&number);
                 // Not ours to destroy: the function has failed, and the caller has it still.
+                registration.abandon();
                 if !id.is_null() {
                     // SAFETY: as above.
                     unsafe { id.write(0) };
@@ -134,7 +145,7 @@ impl Shared {
     /// Removes a registration, as a barrier.
     pub(super) fn remove(&self, id: u64) -> Outcome {
         let entry = self.registered.lock().remove(&id);
-        let Some(Registered { registration, undo }) = entry else {
+        let Some(Registered { registration, undo, .. }) = entry else {
             return Err(failure(RINGMAIN_NOT_REGISTERED, format!("there is no registration {id} (any more)")));
         };
         undo();
@@ -205,7 +216,7 @@ impl Shared {
     pub(super) fn deliver(&self, registration: &Arc<Registration>, event: ringmain_event) {
         let event = Arc::new(event);
         if registration.is_pulled() {
-            self.events.lock().push_back(event);
+            registration.unless_over(|| self.events.lock().push_back(event));
         } else {
             registration.run(&event);
         }
@@ -219,11 +230,24 @@ impl Shared {
         !self.events.lock().is_empty()
     }
 
+    /// A further frame is over, and with it what is registered there.
+    pub(super) fn close_frame(&self, frame: u32) {
+        let all: Vec<_> = {
+            let mut registered = self.registered.lock();
+            registered.extract_if(|_, entry| entry.frame == frame).map(|(_, entry)| entry).collect()
+        };
+        for Registered { registration, undo, .. } in all {
+            undo();
+            registration.end();
+            self.drop_events_of(&registration);
+        }
+    }
+
     /// The end: nothing is called or pulled any more when this returns.
     pub(super) fn close(&self) {
         *self.over.lock() = true;
         let all: Vec<_> = self.registered.lock().drain().map(|(_, entry)| entry).collect();
-        for Registered { registration, undo } in all {
+        for Registered { registration, undo, .. } in all {
             undo();
             registration.end();
         }
@@ -348,6 +372,15 @@ fn budget(max_messages: usize, max_time_ns: u64) -> Budget {
     }
 }
 
+/// Events that wait to be pulled keep the descriptor readable, of which the engine knows nothing. Whether there are any.
+pub(super) fn tell_of_events(handle: &impl Dispatched) -> bool {
+    let has_events = handle.shared().has_events();
+    if has_events {
+        handle.ring_descriptor();
+    }
+    has_events
+}
+
 /// # Safety
 ///
 /// `ran` and `more` are null or may be written.
@@ -359,13 +392,14 @@ pub(super) unsafe fn poll(
     more: *mut bool,
 ) -> Outcome {
     let polled = handle.poll(budget(max_messages, max_time_ns))?;
+    let has_events = tell_of_events(handle);
     // SAFETY: what is not null may be written.
     unsafe {
         if !ran.is_null() {
             ran.write(polled.ran);
         }
         if !more.is_null() {
-            more.write(polled.more);
+            more.write(polled.more || has_events);
         }
     }
     Ok(())
@@ -392,6 +426,7 @@ pub(super) unsafe fn next_event(handle: &impl Dispatched, event: *mut *mut ringm
             break;
         }
     }
+    tell_of_events(handle);
     let pulled = found.map_or(std::ptr::null_mut(), |event| Arc::into_raw(event).cast_mut());
     // SAFETY: not null, and may be written.
     unsafe { put(event, pulled, "event") }

@@ -3,7 +3,7 @@
 
 use super::result::{Failure, Outcome, failure, guard, null, quietly, ringmain_error, ringmain_result};
 use crate::config::MAX_TEXT;
-use crate::wire::{self, Args, Limits, TakenValue};
+use crate::wire::{self, Limits, TakenValue};
 use std::borrow::Cow;
 use std::ffi::c_char;
 use std::time::Duration;
@@ -21,9 +21,10 @@ pub enum ringmain_format {
     RINGMAIN_JSON = 1,
 }
 
-/// Bytes that the library hands over to the caller, who gives them back to `ringmain_bytes_free`. Begins as
-/// `RINGMAIN_BYTES_INIT`. May be handed to the next function as it is: its memory is used again, so that replies of a
-/// like size allocate nothing. A function that fails leaves it alone.
+/// Bytes that the library hands over to the caller, who gives them back to `ringmain_bytes_free`. In and out: a function
+/// takes the memory that it finds here, and uses it again, so that replies of a like size allocate nothing. It must
+/// therefore be `RINGMAIN_BYTES_INIT` or what an earlier function left there, never uninitialised and never memory of the
+/// caller's; and no argument of the same call may point into it. A function that fails leaves it alone.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ringmain_bytes {
@@ -71,7 +72,8 @@ unsafe fn memory_of(bytes: &mut ringmain_bytes) -> Vec<u8> {
     unsafe { Vec::from_raw_parts(data, len, capacity) }
 }
 
-/// Converts JSON text (one value) to MessagePack. `*bytes` is written on success and is the caller's.
+/// Converts JSON text (one value) to MessagePack. `*bytes` is written on success and is the caller's. Before, `*bytes` must
+/// be `RINGMAIN_BYTES_INIT` or what an earlier function left there, and not hold `json`.
 ///
 /// Thread-safe: yes
 /// Realtime-safe: no
@@ -94,6 +96,7 @@ pub unsafe extern "C" fn ringmain_json_to_msgpack(
 }
 
 /// Converts MessagePack (one value) to JSON text, without a null byte. `*json` is written on success and is the caller's.
+/// Before, `*json` must be `RINGMAIN_BYTES_INIT` or what an earlier function left there, and not hold `data`.
 ///
 /// Thread-safe: yes
 /// Realtime-safe: no
@@ -141,21 +144,28 @@ pub(super) fn format_of(format: u32) -> Outcome<ringmain_format> {
 /// `data` may be read for `len` bytes, or is null.
 #[inline]
 pub(super) unsafe fn args_of<'a>(format: u32, data: *const u8, len: usize) -> Outcome<Cow<'a, [u8]>> {
+    let format = format_of(format)?;
     if len == 0 {
         return Ok(Cow::Borrowed(&[0x90]));
     }
     // SAFETY: as the caller says.
     let bytes = unsafe { slice(data, len, "the data of the arguments") }?;
-    match format_of(format)? {
+    match format {
         ringmain_format::RINGMAIN_MSGPACK => Ok(Cow::Borrowed(bytes)),
         ringmain_format::RINGMAIN_JSON => {
             let values: Vec<serde_json::Value> = serde_json::from_slice(bytes).map_err(|error| {
                 failure(RINGMAIN_INVALID_VALUE, format!("the arguments are no JSON array: {error}"))
             })?;
-            Ok(Cow::Owned(Args::from_values(&values)?.as_payload().to_vec()))
+            let mut out = Vec::new();
+            wire::encode_args(&values, &mut out, &ANY_SIZE)?;
+            Ok(Cow::Owned(out))
         }
     }
 }
+
+/// The limits of the link are asked for when it is sent.
+const ANY_SIZE: Limits =
+    Limits { max_message_size: usize::MAX, max_depth: 128, max_values: u32::MAX, max_text: MAX_TEXT };
 
 /// One value as MessagePack.
 pub(super) fn value_of(bytes: &[u8], format: ringmain_format) -> Outcome<Cow<'_, [u8]>> {
@@ -164,7 +174,7 @@ pub(super) fn value_of(bytes: &[u8], format: ringmain_format) -> Outcome<Cow<'_,
         ringmain_format::RINGMAIN_JSON => {
             let value: serde_json::Value = serde_json::from_slice(bytes).map_err(no_json)?;
             let mut out = Vec::new();
-            wire::encode_value(&value, &mut out, &Limits::default())?;
+            wire::encode_value(&value, &mut out, &ANY_SIZE)?;
             Ok(Cow::Owned(out))
         }
     }
@@ -322,7 +332,7 @@ pub(super) unsafe fn sized<T>(from: *const T, least: usize) -> Outcome<T> {
         return Ok(unsafe { to.assume_init() });
     }
     // SAFETY: the first field is the size.
-    let size = unsafe { from.cast::<usize>().read() };
+    let size = unsafe { from.cast::<usize>().read_unaligned() };
     check_size(size, least)?;
     // SAFETY: it may be read for `size` bytes, `T` may be written for its own; zeros are a value.
     unsafe {
@@ -350,7 +360,7 @@ pub(super) unsafe fn put_sized<T>(to: *mut T, from: &T, least: usize, what: &str
     }
     // SAFETY: the first field is the size, which stays; the rest is copied as far as both reach.
     unsafe {
-        let size = to.cast::<usize>().read();
+        let size = to.cast::<usize>().read_unaligned();
         check_size(size, least)?;
         let from: *const T = from;
         let head = size_of::<usize>();

@@ -249,6 +249,14 @@ impl Engine {
         Ok(Relay { bell, thread })
     }
 
+    /// Makes the descriptor readable, if it was asked for: something waits that the engine does not know of.
+    #[cfg(feature = "capi")]
+    pub(crate) fn ring_descriptor(&self) {
+        if self.manual.as_ref().is_some_and(|manual| manual.timer.get().is_some()) {
+            self.bell.ring_event();
+        }
+    }
+
     /// The end of manual dispatch, on the calling thread: returns when no callback runs or will run.
     pub(super) fn end_manual(self: &Arc<Self>) {
         let Some(manual) = &self.manual else { return };

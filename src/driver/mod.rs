@@ -70,6 +70,10 @@ pub(crate) struct Delivery<'a> {
 pub(crate) type Listener = Arc<dyn Fn(&Delivery<'_>) -> Result<(), wire::ValueError> + Send + Sync>;
 /// A handler: decodes its arguments, runs the user's closure and answers, or leaves that to a task.
 pub(crate) type Handler = Arc<dyn Fn(&Arc<Request>, &[u8]) -> Result<(), wire::ValueError> + Send + Sync>;
+/// Names a handler without keeping it.
+#[cfg(feature = "capi")]
+pub(crate) type WeakHandler =
+    std::sync::Weak<dyn Fn(&Arc<Request>, &[u8]) -> Result<(), wire::ValueError> + Send + Sync>;
 /// Called when a renderer is gone.
 pub(crate) type GoneHook = Arc<dyn Fn(&Arc<Link>, &GoneReason) + Send + Sync>;
 /// Called when a renderer has connected.

@@ -204,6 +204,14 @@ impl Receiver {
         removed.inspect(|handler| until_uncalled(handler, self.process)).is_some()
     }
 
+    /// Removes the handler of a channel if it is this one.
+    #[cfg(feature = "capi")]
+    pub(crate) fn remove_this_handler(&self, channel: &str, handler: &super::WeakHandler) -> bool {
+        let is_it = |known: &Handler| std::ptr::addr_eq(Arc::as_ptr(known), handler.as_ptr());
+        let removed = self.registry.lock().remove_handler_if(channel, is_it);
+        removed.inspect(|handler| until_uncalled(handler, self.process)).is_some()
+    }
+
     pub(crate) fn has_handler(&self, channel: &str) -> bool {
         self.registry.lock().has_handler(channel)
     }

@@ -641,6 +641,108 @@ static void frames_routes_and_hosts(void) {
   part(&pair);
 }
 
+/* ---- found by reading it again ----------------------------------------------------------------------------------- */
+
+static void frees_main(void *user) { ringmain_main_free(user); }
+
+static void a_destroy_may_free_its_handle(void) {
+  ringmain_main *m = NULL;
+  uint64_t id = 0;
+  struct counter counter = {0, 0};
+  OK(ringmain_main_new(NULL, &m, &error));
+  OK(ringmain_main_on(m, CHANNEL("x"), 0, count, m, frees_main, &id, &error));
+  OK(ringmain_main_remove(m, id, &error));
+  OK(ringmain_main_new(NULL, &m, &error));
+  OK(ringmain_main_handle(m, CHANNEL("x"), 0, count, m, frees_main, &id, &error));
+  OK(ringmain_main_on(m, CHANNEL("x"), 0, count, &counter, count_destroy, NULL, &error));
+  OK(ringmain_main_remove(m, id, &error));
+  CHECK(counter.destroyed == 1);
+}
+
+static void a_handler_for_one_call_that_is_removed_before_it_is_gone(void) {
+  struct pair pair = pair_up();
+  uint64_t once = 0, call = 0;
+  struct counter counter = {0, 0};
+  OK(ringmain_main_handle(pair.main, CHANNEL("x"), RINGMAIN_ONCE, count, &counter, count_destroy, &once, &error));
+  OK(ringmain_main_remove(pair.main, once, &error));
+  CHECK(counter.destroyed == 1);
+  OK(ringmain_main_handle(pair.main, CHANNEL("x"), RINGMAIN_ONCE, NULL, NULL, NULL, &once, &error));
+  OK(ringmain_main_remove(pair.main, once, &error));
+  OK(ringmain_renderer_invoke_async(pair.renderer, CHANNEL("x"), NOTHING, PATIENCE, NULL, NULL, &call, &error));
+  ringmain_event *event = NULL;
+  while (event == NULL) {
+    pump(&pair);
+    OK(ringmain_renderer_next_event(pair.renderer, &event, &error));
+  }
+  ringmain_event_info info = info_of(event);
+  CHECK(info.event_type == RINGMAIN_EVENT_REPLY && info.result == RINGMAIN_NO_HANDLER);
+  ringmain_event_free(event);
+  OK(ringmain_main_handle(pair.main, CHANNEL("x"), 0, NULL, NULL, NULL, NULL, &error));
+  part(&pair);
+}
+
+static void asks_back(void *user, ringmain_event *event) {
+  /* On a thread of its own, which `error` is not for. */
+  if (ringmain_renderer_send(user, CHANNEL("pulled"), NOTHING, NULL) == RINGMAIN_OK)
+    ringmain_event_reply(event, JSON("1"), NULL);
+}
+
+static void *polls_renderer(void *user) {
+  struct pair *pair = user;
+  ringmain_error *failed = NULL;
+  while (ringmain_renderer_wait(pair->renderer, PATIENCE, &failed) == RINGMAIN_OK) {
+    size_t ran = 0;
+    if (ringmain_renderer_poll(pair->renderer, 0, 0, &ran, NULL, &failed) != RINGMAIN_OK)
+      break;
+    ringmain_stats stats = RINGMAIN_STATS_INIT;
+    if (ringmain_renderer_stats(pair->renderer, &stats, &failed) != RINGMAIN_OK || stats.messages_received > 0)
+      break;
+  }
+  ringmain_error_free(failed);
+  return NULL;
+}
+
+static void an_event_that_came_while_a_call_waited_keeps_the_descriptor_readable(void) {
+  struct pair pair = pair_up();
+  OK(ringmain_main_on(pair.main, CHANNEL("pulled"), 0, NULL, NULL, NULL, NULL, &error));
+  OK(ringmain_renderer_handle(pair.renderer, CHANNEL("ask"), 0, asks_back, pair.renderer, NULL, NULL, &error));
+  /* This thread must not have polled the renderer: it would count as the one that serves it. */
+  while (poll(pair.fds, 1, 100) > 0)
+    OK(ringmain_main_poll(pair.main, 0, 0, NULL, NULL, &error));
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, polls_renderer, &pair) == 0);
+  ringmain_bytes reply = RINGMAIN_BYTES_INIT;
+  OK(ringmain_main_invoke_polling(pair.main, ringmain_renderer_id(pair.renderer), 0, CHANNEL("ask"), NOTHING, PATIENCE,
+                                  &reply, &error));
+  ringmain_bytes_free(&reply);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK(poll(pair.fds, 1, 0) == 1);
+  ringmain_event *event = NULL;
+  OK(ringmain_main_next_event(pair.main, &event, &error));
+  CHECK(event != NULL && info_of(event).event_type == RINGMAIN_EVENT_MESSAGE);
+  ringmain_event_free(event);
+  part(&pair);
+}
+
+static void a_frame_ends_with_what_is_registered_there(void) {
+  struct pair pair = pair_up();
+  ringmain_renderer *frame = NULL, *kept = NULL;
+  struct counter of_frame = {0, 0}, of_main = {0, 0};
+  OK(ringmain_renderer_frame(pair.renderer, &frame, &error));
+  OK(ringmain_renderer_frame(pair.renderer, &kept, &error));
+  OK(ringmain_renderer_on(frame, CHANNEL("x"), 0, count, &of_frame, count_destroy, NULL, &error));
+  OK(ringmain_renderer_on(pair.renderer, CHANNEL("x"), 0, count, &of_main, count_destroy, NULL, &error));
+  ringmain_renderer_free(frame);
+  CHECK(of_frame.destroyed == 1 && of_main.destroyed == 0);
+  ringmain_renderer_free(pair.renderer);
+  CHECK(of_main.destroyed == 1);
+  struct counter late = {0, 0};
+  EXPECT(RINGMAIN_DISCONNECTED, ringmain_renderer_on(kept, CHANNEL("x"), 0, count, &late, count_destroy, NULL, &error));
+  CHECK(late.destroyed == 0);
+  ringmain_renderer_free(kept);
+  ringmain_main_free(pair.main);
+}
+
 static void a_spawned_program_connects_and_ends(const char *self) {
   const char *argv[] = {self, "child", NULL};
   ringmain_main *m;
@@ -698,6 +800,10 @@ int main(int argc, char **argv) {
   a_call_that_polls_lets_the_other_side_call_back();
   the_memory_of_a_reply_serves_again();
   frames_routes_and_hosts();
+  a_destroy_may_free_its_handle();
+  a_handler_for_one_call_that_is_removed_before_it_is_gone();
+  an_event_that_came_while_a_call_waited_keeps_the_descriptor_readable();
+  a_frame_ends_with_what_is_registered_there();
   a_spawned_program_connects_and_ends(argv[0]);
   printf("%d checks\n", checks);
   return 0;

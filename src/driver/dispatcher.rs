@@ -39,6 +39,8 @@ const QUIET_LOOK: Duration = Duration::from_micros(50);
 const HOLD_ROUNDS: u64 = 64;
 /// Messages read ahead of the one that is dispatched, so that a cancellation behind it is seen.
 const READ_AHEAD: usize = 32;
+/// The same in a `poll`: about a microsecond.
+const READ_IN_POLL: usize = 8;
 /// Bytes of those that are the dispatcher's own, without being counted in the process's budget: 64 MiB at 4 096 links.
 const AHEAD_BYTES: usize = 16 << 10;
 
@@ -897,7 +899,9 @@ impl Dispatcher {
         let mut direct = false;
         let mut violation = None;
         let position = rx.position();
-        while read < READ_AHEAD && link.inbox_bytes() < BUDGET_BYTES {
+        // A budget of microseconds is not to be spent on reading.
+        let most = if self.limit.is_some() { READ_IN_POLL } else { READ_AHEAD };
+        while read < most && link.inbox_bytes() < BUDGET_BYTES {
             match pipe.read(&mut rx, &mut buffer) {
                 Ok(Read::Message) => {
                     read += 1;

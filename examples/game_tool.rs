@@ -296,8 +296,16 @@ fn editor(half: Duration) -> Result<(), Failure> {
 
     game.send("end", ())?;
     is_gone.recv_timeout(PATIENCE)?;
-    if game.process().exit_status() != Some(ExitStatus::Exited(Some(0))) {
-        return Err(format!("the game has ended with {:?}", game.process().exit_status()).into());
+    // It has closed its link, and its process ends soon after.
+    let until = Instant::now() + PATIENCE;
+    let status = loop {
+        match game.process().exit_status() {
+            None if Instant::now() < until => std::thread::sleep(Duration::from_millis(1)),
+            status => break status,
+        }
+    };
+    if status != Some(ExitStatus::Exited(Some(0))) {
+        return Err(format!("the game has ended with {status:?}").into());
     }
     // Nothing is lost: what was accepted has arrived, in time with the end.
     let received = lines.load(Ordering::Relaxed);

@@ -970,9 +970,14 @@ impl Pipe {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// Nothing is sent any more; [`set_gone`](Self::set_gone) follows.
+    pub(crate) fn refuse(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
     /// The peer is gone or the link is closed: every sleep of this link ends.
     pub(crate) fn set_gone(&self) {
-        self.gone.store(true, Ordering::Release);
+        self.refuse();
         self.ring_callers();
         self.ring_dispatcher();
     }

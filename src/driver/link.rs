@@ -390,6 +390,10 @@ impl Link {
     }
 
     fn lose(&self) {
+        // Before anybody can see that it is lost: what is sent then is refused, not taken and lost.
+        if let Some(pipe) = self.pipe.get() {
+            pipe.refuse();
+        }
         self.lost.store(true, Ordering::Release);
         if let Some(pipe) = self.pipe.get() {
             pipe.set_gone();

@@ -222,6 +222,13 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Waits that long for somebody to come to it.
+    pub(crate) fn is_reached_within(&self, time: Duration) -> bool {
+        let (state, changed) = &*self.0;
+        let waited = changed.wait_timeout_while(state.lock().unwrap(), time, |state| state.arrived == 0);
+        waited.unwrap().0.arrived > 0
+    }
+
     /// Waits until somebody has come to it.
     pub(crate) fn reached(&self) {
         let (state, changed) = &*self.0;

@@ -619,13 +619,22 @@ fn at_the_moment(stage: &Stage, moment: Moment, hostile: &mut Hostile, act: impl
         }
         Moment::CallerSleeps | Moment::CallerSpins => {
             let calls = web_contents.clone();
-            let caller = std::thread::spawn(move || calls.invoke::<i64>("ask", (), PATIENCE).wait());
+            let (tell, told) = channel();
+            let caller = std::thread::spawn(move || {
+                tell.send(rustix::thread::gettid()).unwrap();
+                calls.invoke::<i64>("ask", (), PATIENCE).wait()
+            });
+            let thread = next(&told, "the caller");
             let request = hostile.receive().expect("a call");
             assert_eq!(request[0], INVOKE);
             if moment == Moment::CallerSleeps {
                 until("a caller sleeps", || {
                     hostile.control(Way::ToMain, SLEEPER).load(Ordering::SeqCst) & 3 == IS_CALLER
                 });
+                // Announced is not asleep yet: a value that the ring turns into the one that the caller has seen would take
+                // the ring away, which is the renderer's own loss.
+                let stat = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
+                until("it is asleep", || support::stat_of(&stat).is_some_and(|fields| fields[0] == "S"));
             }
             act(hostile);
             let call = u64::from_le_bytes(request[8..16].try_into().unwrap());

@@ -641,6 +641,15 @@ fn main_program(directory: &TempDir, role: &str, index: usize) -> Program {
     Program::start(command)
 }
 
+/// What a renderer is told, and the main that is killed under it.
+fn told_by(ipc_renderer: &IpcRenderer, program: &mut Program) -> (Receiver<Told>, Victim) {
+    let (tell, told) = channel();
+    register!(ipc_renderer, &tell);
+    ipc_renderer.on_disconnected(move |reason| tell.send(Told::Gone(reason.clone())).unwrap());
+    let (stdin, stdout, pid) = (program.child.stdin.take().unwrap(), program.take_output(), program.id());
+    (told, Victim { stdin, stdout: Some(stdout), pid })
+}
+
 /// Each main takes over the name of the one that was killed before it.
 fn renderer_of_killed_mains() {
     let directory = TempDir::new();
@@ -650,11 +659,8 @@ fn renderer_of_killed_mains() {
         let mut program = main_program(&directory, "main that is killed", index);
         program.until_it_says("listening");
         let ipc_renderer = connect(&directory).unwrap();
-        let (tell, told) = channel();
-        register!(&ipc_renderer, &tell);
-        ipc_renderer.on_disconnected(move |reason| tell.send(Told::Gone(reason.clone())).unwrap());
-        let (stdin, stdout, pid) = (program.child.stdin.take().unwrap(), program.take_output(), program.id());
-        let victim = Victim { stdin, stdout: Some(stdout), pid };
+        let (told, victim) = told_by(&ipc_renderer, &mut program);
+        let pid = victim.pid;
         let end = End::Renderer(ipc_renderer.clone());
         let reason = kill_at(step, &end, victim, || program.child.kill().unwrap(), &told);
         check_reason(step, &reason, &ENDED);
@@ -894,11 +900,7 @@ fn renderer_that_stands_at_each_step() {
         let mut program = start("main that is killed");
         let ipc_renderer = IpcRenderer::builder().wait(Wait::Park).runtime_dir(directory.to_path_buf());
         let ipc_renderer = ipc_renderer.connect_to("main").unwrap();
-        let (tell, told) = channel();
-        register!(&ipc_renderer, &tell);
-        ipc_renderer.on_disconnected(move |reason| tell.send(Told::Gone(reason.clone())).unwrap());
-        let (stdin, stdout, pid) = (program.child.stdin.take().unwrap(), program.take_output(), program.id());
-        let victim = Victim { stdin, stdout: Some(stdout), pid };
+        let (told, victim) = told_by(&ipc_renderer, &mut program);
         let end = End::Renderer(ipc_renderer.clone());
         let reason = stand_at(step, &end, victim, || program.child.kill().unwrap(), &told);
         check_reason_of_survivor(step, &reason, &ENDED);

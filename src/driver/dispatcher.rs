@@ -81,6 +81,11 @@ impl Entry {
         !self.ahead.is_empty() || self.link.has_inbox()
     }
 
+    /// Whether something waits to be sent.
+    fn has_queue(&self) -> bool {
+        self.link.pipe().is_some_and(|pipe| pipe.queued() > 0)
+    }
+
     /// Whether a turn would find something to dispatch, as far as can be seen without the role.
     fn waits(&self) -> bool {
         if self.retry {
@@ -228,6 +233,11 @@ impl Dispatcher {
         }
     }
 
+    fn activate_all(&mut self) {
+        let ids: Vec<_> = self.links.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.activate(id));
+    }
+
     /// We were rung by a thread of this process: for which links?
     fn find_touched(&mut self) {
         if self.links.len() == self.active.len() {
@@ -257,7 +267,7 @@ impl Dispatcher {
 
     /// Whether something waits to be sent, which nobody else may drain.
     pub(super) fn has_queues(&self) -> bool {
-        self.links.values().any(|entry| entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0))
+        self.links.values().any(Entry::has_queue)
     }
 
     /// When there is something to do at the latest.
@@ -300,10 +310,6 @@ impl Dispatcher {
                 break false;
             }
         };
-        if self.links.values().any(|entry| entry.retry) {
-            // Nobody rings when the budget has room again.
-            self.retry_at.get_or_insert_with(|| Instant::now() + BUDGET_RETRY);
-        }
         (self.limit.take().map_or(0, |limit| limit.ran), more)
     }
 
@@ -316,7 +322,7 @@ impl Dispatcher {
 
     /// Those that have something, or something to send, take part in the turns; the others do not.
     fn find_waiting(&mut self) {
-        let takes_part = |entry: &Entry| entry.waits() || entry.link.pipe().is_some_and(|pipe| pipe.queued() > 0);
+        let takes_part = |entry: &Entry| entry.waits() || entry.has_queue();
         let mut active = std::mem::take(&mut self.active);
         active.retain(|id| {
             self.links.get_mut(id).is_some_and(|entry| {
@@ -387,12 +393,7 @@ impl Dispatcher {
         if !self.engine.bell.prepare() {
             return false;
         }
-        let mut next = self.next_deadline();
-        if self.links.values().any(|entry| entry.retry) {
-            let soon = Instant::now() + BUDGET_RETRY;
-            next = Some(next.map_or(soon, |next| next.min(soon)));
-        }
-        if let Err(error) = timer.set(next) {
+        if let Err(error) = timer.set(self.next_deadline()) {
             self.engine.report(None, None, Error::system("cannot set the timer of as_fd", error));
         }
         true
@@ -414,9 +415,7 @@ impl Dispatcher {
                 // A spin without end sends what waits for room as well.
                 Next::LookAround => self.drain_queues(),
                 Next::Sleep => {
-                    // All of them, so that each is announced.
-                    let ids: Vec<_> = self.links.keys().copied().collect();
-                    ids.into_iter().for_each(|id| self.activate(id));
+                    self.activate_all(); // so that each is announced
                     let until = until.into_iter().chain(self.retry_at).min();
                     self.sleep(until);
                 }
@@ -425,8 +424,8 @@ impl Dispatcher {
     }
 
     fn drain_queues(&self) {
-        for entry in self.links.values() {
-            if let Some(pipe) = entry.link.pipe().filter(|pipe| pipe.queued() > 0)
+        for entry in self.links.values().filter(|entry| entry.has_queue()) {
+            if let Some(pipe) = entry.link.pipe()
                 && let Err(violation) = pipe.drain_queue()
             {
                 entry.link.violation(violation);
@@ -731,9 +730,7 @@ impl Dispatcher {
             self.take_rings(timeout);
             engine.bell.awake();
             if retries {
-                // Whoever waits for the budget is looked at again.
-                let ids: Vec<_> = self.links.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.activate(id));
+                self.activate_all(); // whoever waits for the budget is looked at again
             }
         } else if let Some((word, expected)) = word {
             engine.sleep.on(word, expected, &engine.bell, until);
@@ -935,6 +932,8 @@ impl Dispatcher {
                 Ok(Read::NoBudget) => {
                     if let Some(entry) = self.links.get_mut(&link.id) {
                         entry.retry = true;
+                        // Nobody rings when the budget has room again.
+                        self.retry_at.get_or_insert_with(|| Instant::now() + BUDGET_RETRY);
                     }
                     break;
                 }

@@ -39,6 +39,12 @@ struct State {
     is_over: bool,
 }
 
+impl State {
+    fn dispatcher(&mut self, engine: &Arc<Engine>) -> &mut Dispatcher {
+        self.dispatcher.get_or_insert_with(|| Box::new(Dispatcher::new(engine.clone())))
+    }
+}
+
 /// The thread that hears what main rings, a futex, and makes a descriptor readable.
 struct Relay {
     bell: Arc<Bell>,
@@ -51,7 +57,7 @@ impl Manual {
         self.waiting.ring();
     }
 
-    pub(super) fn has_sooner(&self) {
+    pub(super) fn add_sooner(&self) {
         self.has_sooner.store(true, Ordering::Release);
     }
 }
@@ -132,8 +138,7 @@ impl Engine {
             return Err(is_over());
         }
         let running = Running::begin(self);
-        let dispatcher = state.dispatcher.get_or_insert_with(|| Box::new(Dispatcher::new(self.clone())));
-        let (ran, more) = dispatcher.run_budget(budget, timer);
+        let (ran, more) = state.dispatcher(self).run_budget(budget, timer);
         drop(running);
         if self.is_stopping() {
             let relay = self.end_in(&mut state);
@@ -155,7 +160,7 @@ impl Engine {
             return Err(is_over());
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let dispatcher = state.dispatcher.get_or_insert_with(|| Box::new(Dispatcher::new(self.clone())));
+        let dispatcher = state.dispatcher(self);
         self.bell.awake();
         let found = dispatcher.wait(until);
         if let Some(timer) = manual.timer.get()
@@ -211,7 +216,7 @@ impl Engine {
                 let _ = self.poller.set(poller);
             }
         }
-        let dispatcher = state.dispatcher.get_or_insert_with(|| Box::new(Dispatcher::new(self.clone())));
+        let dispatcher = state.dispatcher(self);
         if dispatcher.has_work() || !dispatcher.arm(&timer) {
             self.bell.ring_event();
         }
@@ -270,9 +275,8 @@ impl Engine {
             return None;
         }
         let running = Running::begin(self);
-        let mut dispatcher = state.dispatcher.take().unwrap_or_else(|| Box::new(Dispatcher::new(self.clone())));
-        dispatcher.end();
-        drop(dispatcher);
+        state.dispatcher(self).end();
+        state.dispatcher = None; // it holds the engine
         drop(running);
         self.watch.stop();
         // Whoever sleeps on the descriptor polls, and learns it.

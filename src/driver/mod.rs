@@ -405,8 +405,7 @@ impl Engine {
     /// Starts a thread, with its hooks around what it runs.
     fn start_thread(&self, role: ThreadRole, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
         let name = thread_name(role);
-        let hooks = self.thread_hooks.clone();
-        sys::spawn_thread(name, move || hooks.around(role, run)).map_err(|error| match error.kind() {
+        self.thread_hooks.spawn(role, run).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => {
                 let text = "no more are allowed: RLIMIT_NPROC, or pids.max of the control group";
                 Error::system(format!("cannot start thread {name}; {text}"), error)
@@ -607,7 +606,7 @@ impl Engine {
         drop(deadlines);
         if earliest {
             if let Some(manual) = &self.manual {
-                manual.has_sooner();
+                manual.add_sooner();
             }
             self.ring();
         }
@@ -843,8 +842,18 @@ pub(crate) struct ThreadHooks {
 }
 
 impl ThreadHooks {
+    /// Starts a thread that runs `run` between the two.
+    pub(crate) fn spawn(
+        &self,
+        role: ThreadRole,
+        run: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let hooks = self.clone();
+        sys::spawn_thread(thread_name(role), move || hooks.around(role, run))
+    }
+
     /// Runs `run` between the two; a hook that panics is reported and ends nothing.
-    pub(crate) fn around(&self, role: ThreadRole, run: impl FnOnce()) {
+    fn around(&self, role: ThreadRole, run: impl FnOnce()) {
         let call = |hook: &Option<ThreadHook>, what| {
             if let Some(hook) = hook
                 && let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(role)))
@@ -860,7 +869,7 @@ impl ThreadHooks {
 }
 
 /// Names as `/proc` shows them: 15 bytes at most.
-pub(crate) const fn thread_name(role: ThreadRole) -> &'static str {
+const fn thread_name(role: ThreadRole) -> &'static str {
     match role {
         ThreadRole::Dispatcher => "ringmain-disp",
         ThreadRole::Watch => "ringmain-watch",

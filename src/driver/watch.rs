@@ -4,7 +4,7 @@
 use super::connect::{Credentials, Handshake, Listening};
 use super::link::exit_of;
 use super::sockets::{Closer, MOST_UNCLOSED, PeerSocket};
-use super::{Engine, Link, ThreadHooks, thread_name};
+use super::{Engine, Link, ThreadHooks};
 use crate::config::ThreadRole;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
@@ -123,13 +123,13 @@ impl Watch {
         self.links.lock().remove(&link.id);
         // A child without a pidfd has its thread already.
         if let Some(pidfd) = pidfd.filter(|_| link.is_child() && link.exit().is_none()) {
-            reap_later(pidfd, link.engine.thread_hooks.clone());
+            reap_later(pidfd, &link.engine.thread_hooks);
         }
     }
 
     /// For a child that the system gives no pidfd of: a thread of its own sleeps until it ends, and tells us.
     pub(super) fn reap_when_it_ends(&self, link: &Arc<Link>) -> io::Result<()> {
-        let (pid, hooks_of, link) = (link.pid(), &link.engine, Arc::downgrade(link));
+        let (pid, hooks, link) = (link.pid(), &link.engine.thread_hooks, Arc::downgrade(link));
         let reap = move || {
             sys::child_wait(pid);
             match link.upgrade() {
@@ -143,8 +143,7 @@ impl Watch {
                 None => drop(sys::child_reap(pid)),
             }
         };
-        let hooks = hooks_of.thread_hooks.clone();
-        sys::spawn_thread(thread_name(ThreadRole::Reaper), move || hooks.around(ThreadRole::Reaper, reap)).map(drop)
+        hooks.spawn(ThreadRole::Reaper, reap).map(drop)
     }
 
     /// A socket of a link, whose close holds nobody up.
@@ -377,23 +376,22 @@ impl Watch {
             return false;
         }
         match sys::accept(listening.socket()) {
-            Ok(Some(socket)) if asks_later => {
-                let socket = self.socket_of(socket);
-                self.to_be_asked.fetch_add(1, Ordering::Relaxed);
-                let listening = listening.clone();
-                engine.on_dispatcher(move |engine| {
-                    engine.watch.to_be_asked.fetch_sub(1, Ordering::Relaxed);
+            Ok(Some(socket)) => {
+                failpoint::reached("renderer accepted");
+                let (socket, listening) = (self.socket_of(socket), listening.clone());
+                let welcome = move |engine: &Arc<Engine>| {
                     if let Err(error) = listening.welcome(engine, socket) {
                         engine.report(None, None, error);
                     }
-                });
-                true
-            }
-            Ok(Some(socket)) => {
-                failpoint::reached("renderer accepted");
-                let socket = self.socket_of(socket);
-                if let Err(error) = listening.welcome(engine, socket) {
-                    engine.report(None, None, error);
+                };
+                if asks_later {
+                    self.to_be_asked.fetch_add(1, Ordering::Relaxed);
+                    engine.on_dispatcher(move |engine| {
+                        engine.watch.to_be_asked.fetch_sub(1, Ordering::Relaxed);
+                        welcome(engine);
+                    });
+                } else {
+                    welcome(engine);
                 }
                 true
             }
@@ -428,13 +426,12 @@ impl Watch {
 }
 
 /// Reaps a child that outlives its link's watch: a thread sleeps until it ends, so that it stays no zombie.
-fn reap_later(pidfd: Arc<OwnedFd>, hooks: ThreadHooks) {
+fn reap_later(pidfd: Arc<OwnedFd>, hooks: &ThreadHooks) {
     let reap = move || {
         if sys::wait_readable(&*pidfd, None).is_ok() {
             let _ = sys::pidfd_reap(&*pidfd);
         }
     };
     // No thread to be had: then a zombie it is, until this process ends.
-    let role = ThreadRole::Reaper;
-    let _ = sys::spawn_thread(thread_name(role), move || hooks.around(role, reap));
+    let _ = hooks.spawn(ThreadRole::Reaper, reap);
 }

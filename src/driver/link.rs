@@ -322,8 +322,13 @@ impl Link {
 
     /// The deadline of a future's call is over.
     pub(crate) fn expire(&self, id: u64) -> Option<Waker> {
-        let call = self.calls.lock().end(id)?;
+        if !self.is_waiting_for(id) {
+            return None;
+        }
+        // Told first: who sees that the call is over must not overtake that with what it sends next. An answer that comes
+        // in between only makes the peer forget a cancellation of what has ended.
         self.tell_cancelled(id);
+        let call = self.calls.lock().end(id)?;
         call.finish(Outcome::Failed(timed_out()))
     }
 

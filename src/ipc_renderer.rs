@@ -372,6 +372,20 @@ impl IpcRenderer {
         web_contents::close(&self.link, timeout)
     }
 
+    /// Opens this renderer's end of a [lane](crate::lane) that main opens by [`WebContents::lane`] with the same name. Waits for
+    /// main's end up to [`LaneConfig::open_timeout`](crate::LaneConfig::open_timeout), in a listener too: what main sends meanwhile waits.
+    ///
+    /// [`WebContents::lane`]: crate::WebContents::lane
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] if main opens none; [`ErrorKind::InvalidConfig`] if main's end does not fit this one, which then can
+    /// still be opened as what it is; [`ErrorKind::NameInUse`] while an end of this name lives here;
+    /// [`ErrorKind::System`]; [`ErrorKind::Disconnected`].
+    pub fn lane<E: crate::LaneEnd>(&self, name: &str, config: &crate::LaneConfig) -> Result<E> {
+        crate::lane::open(&self.link, name, config)
+    }
+
     /// The counters of the link.
     pub fn stats(&self) -> Stats {
         web_contents::stats(&self.link)

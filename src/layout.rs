@@ -3,6 +3,7 @@
 
 use crate::region::WORD;
 use crate::ring::window_of;
+use crate::slots::SlotPlace;
 use std::ops::Range;
 
 /// Distance between words that different sides write: two cache lines, because x86-64 fetches lines in pairs.
@@ -117,9 +118,132 @@ impl Layout {
     }
 }
 
+/// Offsets of the words of one direction of a lane from the start of its block. The writer of the direction is the sender.
+pub(crate) mod lane {
+    use super::LINE;
+
+    /// Receiver: records read (64 bit).
+    pub(crate) const HEAD: usize = 0;
+    /// Receiver: whether it is parked (the sender takes that away), whether it was dropped (32 bit).
+    pub(crate) const RECEIVER: usize = LINE;
+    /// Futex word of the receiver (32 bit).
+    pub(crate) const BELL: usize = 2 * LINE;
+    /// Sender: whether it wakes, whether it was dropped (32 bit).
+    pub(crate) const SENDER: usize = 3 * LINE;
+    /// Of a latest-value lane: the middle slot (64 bit), exchanged by both.
+    pub(crate) const MIDDLE: usize = 4 * LINE;
+    /// Bytes of a block.
+    pub(crate) const BYTES: usize = 5 * LINE;
+}
+
+const _: () = assert!(HEADER + 2 * lane::BYTES <= PAGE);
+
+/// A record that fits with its word into one cache line has it behind its bytes: one line is one transfer. Longer ones have
+/// their words apart, so that they lie close together and several of them share a line.
+const ONE_LINE: usize = 64;
+
+/// One direction of a lane: records of at most `size` bytes in `count` slots that are aligned to `align`, a power of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LaneShape {
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+    pub(crate) count: usize,
+}
+
+/// The layout of a lane's region; both sides compute it from the same shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LaneLayout {
+    /// Size of the region in bytes.
+    pub(crate) region: usize,
+    /// What main writes, and what the renderer writes.
+    pub(crate) to_renderer: Option<SlotPlace>,
+    pub(crate) to_main: Option<SlotPlace>,
+}
+
+impl LaneLayout {
+    /// `None`: the shapes have no layout, because one is empty or all is larger than addresses are.
+    pub(crate) fn new(to_renderer: Option<LaneShape>, to_main: Option<LaneShape>, id: u32) -> Option<Self> {
+        let mut end = PAGE + (id as usize % STAGGER) * LINE;
+        let mut place = |shape: Option<LaneShape>| -> Option<Option<SlotPlace>> {
+            let Some(LaneShape { size, align, count }) = shape else { return Some(None) };
+            if count == 0 || size == 0 || !align.is_power_of_two() || align > LINE {
+                return None;
+            }
+            let words = size.checked_next_multiple_of(WORD)?;
+            let start = end;
+            let place = if words + WORD <= ONE_LINE {
+                let stride = (words + WORD).next_power_of_two().max(align);
+                end = start.checked_add(stride.checked_mul(count)?)?;
+                SlotPlace { data: start, stride, size, words: start + words, word_stride: stride, count }
+            } else {
+                let stride = words.checked_next_multiple_of(align.max(ONE_LINE))?;
+                let data = start.checked_add(count.checked_mul(WORD)?)?.checked_next_multiple_of(LINE)?;
+                end = data.checked_add(stride.checked_mul(count)?)?;
+                SlotPlace { data, stride, size, words: start, word_stride: WORD, count }
+            };
+            end = end.checked_next_multiple_of(LINE)?;
+            Some(Some(place))
+        };
+        let (to_renderer, to_main) = (place(to_renderer)?, place(to_main)?);
+        Some(Self { region: end.checked_next_multiple_of(PAGE)?, to_renderer, to_main })
+    }
+
+    /// Offset of the block of words of the direction that main writes (`true`) or reads.
+    pub(crate) fn block(written_by_main: bool) -> usize {
+        HEADER + if written_by_main { 0 } else { lane::BYTES }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_slots_of_a_lane_lie_aligned_inside_and_apart() {
+        for size in [1, 8, 48, 56, 57, 64, 100, 4096, 8 << 20] {
+            for align in [1, 16, 64, 128] {
+                for count in [1, 2, 3, 36, 288] {
+                    for id in [1, 31, 33] {
+                        let shape = LaneShape { size, align, count };
+                        let layout = LaneLayout::new(Some(shape), Some(shape), id).expect("small");
+                        let (a, b) = (layout.to_renderer.expect("there"), layout.to_main.expect("there"));
+                        for place in [a, b] {
+                            assert!(
+                                place.data.is_multiple_of(align) && place.stride.is_multiple_of(align),
+                                "{layout:?}"
+                            );
+                            assert!(place.stride >= size && place.words >= PAGE && place.words.is_multiple_of(WORD));
+                            let is_apart = place.word_stride == WORD;
+                            let ends_before = place.words + count * WORD <= place.data;
+                            let is_behind = place.words >= place.data + size && place.word_stride == place.stride;
+                            assert!(if is_apart { ends_before } else { is_behind || count == 1 }, "{layout:?}");
+                        }
+                        let a_end = (a.data + a.stride * count).max(a.words + a.word_stride * (count - 1) + WORD);
+                        assert!(a_end <= b.data.min(b.words), "{layout:?}");
+                        assert!(b.data + b.stride * (count - 1) + size <= layout.region, "{layout:?}");
+                        assert!(b.words + b.word_stride * (count - 1) + WORD <= layout.region, "{layout:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_lane_without_slots_or_larger_than_memory_has_no_layout() {
+        let shape = |size, align, count| Some(LaneShape { size, align, count });
+        for bad in [
+            shape(0, 16, 1),
+            shape(8, 16, 0),
+            shape(8, 3, 1),
+            shape(8, 256, 1),
+            shape(usize::MAX, 16, 1),
+            shape(64, 16, usize::MAX),
+            shape(usize::MAX / 2, 16, 3),
+        ] {
+            assert_eq!(LaneLayout::new(bad, None, 1), None, "{bad:?}");
+            assert_eq!(LaneLayout::new(None, bad, 1), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn every_ring_size_and_id_gives_a_usable_layout() {

@@ -57,11 +57,15 @@ struct Readme;
 mod failpoint;
 mod sync;
 
+mod latest;
 mod layout;
+mod parking;
 mod pipe;
+mod records;
 mod region;
 mod ring;
 mod role;
+mod slots;
 mod wake;
 
 #[cfg(all(feature = "capi", not(loom)))]
@@ -97,6 +101,8 @@ mod ipc_main;
 #[cfg(not(loom))]
 mod ipc_renderer;
 #[cfg(not(loom))]
+pub mod lane;
+#[cfg(not(loom))]
 mod link;
 #[cfg(not(loom))]
 mod polling;
@@ -109,7 +115,11 @@ mod web_contents;
 #[cfg(not(loom))]
 mod wire;
 
+pub use parking::WakePolicy;
 pub use wake::Wait;
+
+#[cfg(not(loom))]
+pub use bytemuck;
 
 #[cfg(not(loom))]
 pub use {
@@ -121,6 +131,10 @@ pub use {
     invoke::Invoke,
     ipc_main::{IpcMain, IpcMainBuilder, Route},
     ipc_renderer::{IpcRenderer, IpcRendererBuilder},
+    lane::{
+        LaneBatch, LaneConfig, LaneCounters, LaneDuplex, LaneEnd, LaneError, LaneGroup, LaneLoan, LaneReceiver,
+        LaneRecord, LaneSender, LaneStats, LatestLoan, LatestReader, LatestWriter,
+    },
     link::GoneReason,
     web_contents::{ExitStatus, IpcReceiver, Process, Stats, WebContents, WebFrameMain},
     wire::{Args, FromArgs, IntoArgs, ValueError},

@@ -72,8 +72,11 @@
 
 #![forbid(unsafe_code)]
 
+mod lane;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use lane::{LaneKind, LaneOffer, LaneTerms, MAX_LANE_NAME};
 
 use std::{
     collections::VecDeque,
@@ -877,7 +880,12 @@ fn parse<T>(
     body: impl FnOnce(&mut Reader<'_>) -> Result<T, GoneReason>,
 ) -> Result<(u16, T), GoneReason> {
     let peer = side.peer();
-    let mut input = Reader { name: if expected == WELCOME { "Welcome" } else { "Hello" }, peer, rest: bytes };
+    let name = match expected {
+        WELCOME => "Welcome",
+        HELLO => "Hello",
+        _ => "Lane",
+    };
+    let mut input = Reader { name, peer, rest: bytes };
     if bytes.len() > MAX_DATAGRAM {
         return Err(input.flaw(format!("it is longer than {MAX_DATAGRAM} bytes")));
     }

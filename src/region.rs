@@ -153,6 +153,25 @@ mod storage {
             unsafe { crate::sys::populate(self.base.add(range.start), range.len()) }.is_ok()
         }
 
+        /// Keeps all of it in memory.
+        pub(crate) fn lock(&self) -> std::io::Result<()> {
+            match &self.storage {
+                Storage::Mapped(mapping) => mapping.lock(),
+                Storage::Words(_) => Ok(()),
+            }
+        }
+
+        /// Makes every page of it exist in this process's tables.
+        pub(crate) fn prefault(&self) {
+            // Older kernels: touched one by one. To add nothing takes nothing away of what the peer writes.
+            if !self.populate(0..self.len) {
+                for page in (0..self.len).step_by(4096) {
+                    // SAFETY: the address lies in the region and is aligned; the addition is atomic.
+                    unsafe { self.base.add(page).cast::<AtomicU64>().as_ref() }.fetch_add(0, Ordering::Relaxed);
+                }
+            }
+        }
+
         /// Gives mapped memory back though there are words of it: from now on they are this process's own and 0. For a
         /// link that is over, of which somebody keeps a handle.
         pub(crate) fn forget(&self) {
@@ -160,6 +179,13 @@ mod storage {
                 Storage::Mapped(mapping) => mapping.replace_by_zeros(),
                 Storage::Words(_) => {}
             }
+        }
+
+        /// Where `bytes` bytes at an offset begin, which lie in the region and are aligned to `align`.
+        pub(crate) fn start_of(&self, offset: usize, bytes: usize, align: usize) -> Result<NonNull<u8>, OutOfRegion> {
+            let offset = check(offset, bytes, align, self.len)?;
+            // SAFETY: in bounds by `check`; the result stays inside the allocation.
+            Ok(unsafe { self.base.add(offset) })
         }
 
         /// The 32-bit word at a byte offset.
@@ -340,7 +366,7 @@ mod storage {
 
     /// Before this thread looks at so many bytes at an address of a region: where a test lets the peer act.
     #[inline(always)]
-    fn before_access(_address: usize, _bytes: usize) {
+    pub(crate) fn before_access(_address: usize, _bytes: usize) {
         #[cfg(any(test, fuzzing))]
         super::meanwhile::step(_address, _bytes);
     }
@@ -502,6 +528,8 @@ mod storage {
     pub(crate) type Word64 = Word<AtomicU64>;
 }
 
+#[cfg(not(loom))]
+pub(crate) use storage::before_access;
 pub(crate) use storage::{Region, Word32, Word64, Words};
 
 #[cfg(all(test, not(loom)))]

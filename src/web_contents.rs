@@ -249,6 +249,21 @@ impl WebContents {
         close(&self.link, timeout)
     }
 
+    /// Opens main's end of a [lane](crate::lane), whose other end the renderer opens by [`IpcRenderer::lane`] with the same name:
+    /// before or after it has connected, now or later. Makes the lane's memory and hands it over by the link's socket; does not
+    /// wait. Which kind of end it is, the type says: `let notes: LaneSender<Note> = web_contents.lane("notes", &config)?`.
+    ///
+    /// [`IpcRenderer::lane`]: crate::IpcRenderer::lane
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidConfig`] for sizes that cannot be; [`ErrorKind::NameInUse`] while an end of this name lives;
+    /// [`ErrorKind::System`] if there is no memory or descriptor; [`ErrorKind::Full`] if the renderer has not taken so many
+    /// lanes that its socket is full; [`ErrorKind::Disconnected`].
+    pub fn lane<E: crate::LaneEnd>(&self, name: &str, config: &crate::LaneConfig) -> Result<E> {
+        crate::lane::open(&self.link, name, config)
+    }
+
     /// The counters of the link.
     pub fn stats(&self) -> Stats {
         stats(&self.link)

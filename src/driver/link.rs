@@ -169,6 +169,7 @@ pub(crate) struct Link {
     pub(crate) counters: Counters,
     /// Our end of the doorbell that the peer rings, in main.
     pub(crate) doorbell: Closable<sys::EventFd>,
+    pub(super) lanes: super::lanes::Lanes,
 }
 
 impl Link {
@@ -213,6 +214,7 @@ impl Link {
             served_by: OnceLock::new(),
             counters: Counters::default(),
             doorbell: Closable::new(doorbell),
+            lanes: super::lanes::Lanes::default(),
         })
     }
 
@@ -403,6 +405,7 @@ impl Link {
         if let Some(pipe) = self.pipe.get() {
             pipe.set_gone();
         }
+        self.end_lanes();
         // Under the lock, or a thread between its look and its sleep would miss it.
         let _early = self.early.lock();
         self.opened.notify_all();

@@ -10,6 +10,7 @@ mod call;
 mod connect;
 mod dispatcher;
 mod frames;
+mod lanes;
 mod link;
 mod manual;
 mod receiver;
@@ -23,6 +24,7 @@ pub(crate) use call::{Call, Outcome, Request, read_reply};
 pub use connect::Credentials;
 pub(crate) use connect::{Accept, Connecting, Listening, inherited, named};
 pub(crate) use frames::{IPC_MESSAGE, IPC_MESSAGE_SYNC, frame_closed};
+pub(crate) use lanes::{Demand as LaneDemand, Direction as LaneDirection, LaneParts, LaneState, RelayFlag};
 pub(crate) use link::{Link, envelope, timed_out};
 pub(crate) use receiver::Receiver;
 pub use receiver::{ListenerId, ScopedListener};
@@ -245,6 +247,7 @@ pub(crate) struct Engine {
     manual: Option<manual::Manual>,
     stopping: AtomicBool,
     threads: Mutex<Threads>,
+    relays: lanes::Relays,
     ended: Condvar,
     fork: sys::ForkGuard,
 }
@@ -396,6 +399,7 @@ impl Engine {
             manual: (config.dispatch == Dispatch::Manual).then(manual::Manual::default),
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
+            relays: lanes::Relays::default(),
             ended: Condvar::new(),
             fork: sys::ForkGuard::new().map_err(system("cannot map the page that tells forks apart"))?,
             config,

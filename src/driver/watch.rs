@@ -6,7 +6,7 @@ use super::link::exit_of;
 use super::sockets::{Closer, MOST_UNCLOSED, PeerSocket};
 use super::{Engine, Link, ThreadHooks};
 use crate::config::ThreadRole;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_scarcity};
 use crate::failpoint;
 use crate::link::{Exit, HANDSHAKE_TIMEOUT, MAX_DATAGRAM};
 use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering};
@@ -303,6 +303,27 @@ impl Watch {
     fn socket(&self, link: &Arc<Link>, buffer: &mut [u8]) {
         loop {
             let Some(socket) = link.socket.get() else { return };
+            if link.pipe().is_some() && !link.engine.is_main() {
+                // Main, whom we trust, hands over the memory of lanes.
+                match sys::receive_message(&*socket, buffer, 1) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    Err(error) if is_scarcity(&error) => {
+                        let what = "a lane of main's is lost: its descriptor could not be taken";
+                        link.engine.report(None, None, Error::system(what, error));
+                    }
+                    Ok(found) if !found.eof => {
+                        let text = match found.truncated {
+                            true => Err("it sent more than a lane".to_string()),
+                            false => link.lane_offered(&buffer[..found.len], found.fds),
+                        };
+                        if let Err(text) = text {
+                            return link.feed(|machine, now| machine.violation(now, text));
+                        }
+                    }
+                    Ok(_) | Err(_) => return link.feed(|machine, now| machine.hung_up(now)),
+                }
+                continue;
+            }
             if link.pipe().is_some() {
                 // Nothing is legal here any more. It stays where it is: its descriptors may take their time to be dropped.
                 match sys::peek(&*socket, &mut [0; 64]) {

@@ -128,6 +128,13 @@ impl Mapping {
         self.len
     }
 
+    /// Keeps all of it in memory (`mlock`), which `RLIMIT_MEMLOCK` may not allow.
+    pub(crate) fn lock(&self) -> io::Result<()> {
+        // SAFETY: the range is our mapping; to lock it changes no content.
+        unsafe { rustix::mm::mlock(self.start.as_ptr().cast(), self.len) }
+            .map_err(|error| because(format_args!("cannot lock {} bytes of memory", self.len), error))
+    }
+
     /// Gives the memory back while the addresses stay usable: puts private pages of zeros, which cost nothing before they
     /// are written to, in its place. Where the system refuses, the mapping stays.
     pub(crate) fn replace_by_zeros(&self) {
@@ -212,9 +219,15 @@ impl ForkGuard {
         unsafe { self.page.as_ref() }
     }
 
-    /// Whether this process is a forked copy of the one that made the guard.
+    /// From here on the original is told what a copy is told: for what has ended.
+    pub(crate) fn revoke(&self) {
+        self.word().store(0, Ordering::Release);
+    }
+
+    /// Whether this process is a forked copy of the one that made the guard, or it was [revoked](Self::revoke).
+    #[inline(always)]
     pub(crate) fn forked(&self) -> bool {
-        self.word().load(Ordering::Relaxed) == 0
+        self.word().load(Ordering::Acquire) == 0
     }
 }
 

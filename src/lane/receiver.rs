@@ -1,0 +1,297 @@
+//! The receiving end of a lane.
+#![allow(unsafe_code)]
+
+use super::sealed::{Demand, End, Parts};
+use super::{LaneConfig, LaneEnd, LaneError, LaneRecord, NotSync, Opened, Receiving, Shared, add, end_methods};
+use crate::driver::LaneParts;
+use crate::error::Result;
+use crate::link::LaneKind;
+use crate::parking::Ended;
+use crate::records::{Consumer, Found};
+use crate::region::Region;
+use crate::slots::Slots;
+use crate::sync::Arc;
+use std::marker::PhantomData;
+use std::time::Instant;
+
+/// What is known of a record that was received, or of a value that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// Its bytes.
+    pub len: usize,
+    /// Counts what the sender has sent or dropped, from 0 on; of records in 32 bits, which begin again at 0.
+    pub number: u64,
+    /// Numbers that are missing before this one: dropped because there was no room, or overrun by newer values.
+    pub lost: u64,
+}
+
+/// Receives records, in order. See the [module](super).
+///
+/// Dropping it closes the lane: the sender's next attempt says so. Not real-time safe.
+pub struct LaneReceiver<T: LaneRecord + ?Sized> {
+    consumer: Consumer,
+    parking: Receiving,
+    region: Arc<Region>,
+    shared: Arc<Shared>,
+    /// The number of the next record, if none is missing.
+    expected: u32,
+    is_corrupt: bool,
+    _record: PhantomData<fn(&mut T)>,
+    _one_thread: NotSync,
+}
+
+impl<T: LaneRecord + ?Sized> End for LaneReceiver<T> {
+    fn demand(config: &LaneConfig) -> Demand {
+        config.demand(LaneKind::Records, None, Some(config.direction::<T>()))
+    }
+
+    fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {
+        let opened = Opened::new(parts);
+        Self::new(&opened, parts, config)
+    }
+}
+
+impl<T: LaneRecord + ?Sized> LaneEnd for LaneReceiver<T> {}
+
+impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
+    pub(super) fn new(opened: &Opened, parts: &LaneParts, config: &LaneConfig) -> Result<Self> {
+        let place = parts.incoming.ok_or_else(super::no_direction)?;
+        let slots = Slots::new(&opened.region, place).map_err(super::word_error)?;
+        let head = opened.word64(!opened.is_main, super::words::HEAD)?;
+        Ok(Self {
+            consumer: Consumer::new(slots, head),
+            parking: Receiving { parking: opened.parking(parts, config)?, shared: opened.shared.clone() },
+            region: opened.region.clone(),
+            shared: opened.shared.clone(),
+            expected: 0,
+            is_corrupt: false,
+            _record: PhantomData,
+            _one_thread: PhantomData,
+        })
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    #[inline(always)]
+    pub(super) fn is_peer_closed(&self) -> bool {
+        self.parking.is_closed()
+    }
+
+    end_methods!();
+
+    /// Makes all of the lane's memory present in this process and touches what the real-time safe methods use, so that none of
+    /// them is the first. Not real-time safe; call it once, before.
+    pub fn prepare(&mut self) {
+        self.region.prefault();
+        let _ = (self.look(), self.stats(), self.is_open(), Instant::now());
+    }
+
+    /// The record at our position, of a length that may be.
+    #[inline(always)]
+    fn look(&mut self) -> Result<Option<Found>, LaneError> {
+        if self.shared.state.is_over() {
+            return self.look_after_the_end();
+        }
+        match self.look_once()? {
+            None if self.parking.is_closed() => self.look_after_the_end(),
+            found => Ok(found),
+        }
+    }
+
+    #[inline(always)]
+    fn look_once(&mut self) -> Result<Option<Found>, LaneError> {
+        if self.is_corrupt {
+            return Err(LaneError::Corrupt);
+        }
+        match self.consumer.peek() {
+            Ok(Some(found)) if T::SIZE.is_none_or(|size| size == found.len) => Ok(Some(found)),
+            Ok(None) => Ok(None),
+            _ => {
+                self.is_corrupt = true;
+                Err(LaneError::Corrupt)
+            }
+        }
+    }
+
+    /// What was sent before the end is received all the same.
+    #[cold]
+    fn look_after_the_end(&mut self) -> Result<Option<Found>, LaneError> {
+        if self.shared.state.is_forked_copy() {
+            return Err(LaneError::Closed);
+        }
+        match self.look_once()? {
+            None => Err(LaneError::Closed),
+            found => Ok(found),
+        }
+    }
+
+    #[inline(always)]
+    fn leave(&mut self, found: Found) -> Received {
+        self.consumer.release();
+        let lost = found.number.wrapping_sub(self.expected);
+        self.expected = found.number.wrapping_add(1);
+        add(&self.shared.counters.received, 1);
+        if lost != 0 {
+            add(&self.shared.counters.lost, lost.into());
+        }
+        Received { len: found.len, number: found.number.into(), lost: lost.into() }
+    }
+
+    /// Takes the next record, if there is one, and copies it to `to`; of a longer buffer of bytes only the first
+    /// [`len`](Received::len) are written. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError::Closed`] once all that was sent has been received; [`TooLong`](LaneError::TooLong) if the buffer is too short
+    /// for the record, which stays; [`Corrupt`](LaneError::Corrupt).
+    #[inline]
+    pub fn try_recv(&mut self, to: &mut T) -> Result<Option<Received>, LaneError> {
+        let Some(found) = self.look()? else { return Ok(None) };
+        self.copy(found, to)?;
+        Ok(Some(self.leave(found)))
+    }
+
+    #[inline(always)]
+    fn copy(&self, found: Found, to: &mut T) -> Result<(), LaneError> {
+        let to = to.bytes_mut().get_mut(..found.len).ok_or(LaneError::TooLong)?;
+        self.consumer.slots().read(self.consumer.index(), 0, to);
+        Ok(())
+    }
+
+    /// Looks at the next record, if there is one, and leaves it where it is until it is [released](Record::release).
+    /// Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv).
+    #[inline]
+    pub fn peek(&mut self) -> Result<Option<Record<'_, T>>, LaneError> {
+        Ok(self.look()?.map(|found| Record { receiver: self, found }))
+    }
+
+    /// Takes the next record, waiting for it until `deadline` (of the monotonic clock): looks for as long as
+    /// [`LaneConfig::spin`] says, then sleeps. A deadline that is over means one look. Not real-time safe in the strict sense: it
+    /// reads the clock, and sleeping is a system call.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError::TimedOut`]; else as [`try_recv`](Self::try_recv). The end of the link ends the wait at once.
+    pub fn recv_until(&mut self, to: &mut T, deadline: Instant) -> Result<Received, LaneError> {
+        loop {
+            match self.try_recv(to)? {
+                Some(received) => return Ok(received),
+                None => self.wait(deadline)?,
+            }
+        }
+    }
+
+    /// Until something seems to be there.
+    fn wait(&mut self, deadline: Instant) -> Result<(), LaneError> {
+        let (consumer, state) = (&self.consumer, &self.shared.state);
+        match self.parking.wait(Some(deadline), || state.is_over(), || consumer.has_more().then_some(())) {
+            Ok(()) => Ok(()),
+            Err(Ended::TimedOut) => Err(LaneError::TimedOut),
+            // The next look says so, or finds what was sent before.
+            Err(Ended::Closed) => Ok(()),
+        }
+    }
+
+    /// Takes the record of this number, waiting for it; those of other numbers are thrown away.
+    pub(super) fn recv_numbered_until(
+        &mut self,
+        number: u32,
+        to: &mut T,
+        deadline: Instant,
+    ) -> Result<Received, LaneError> {
+        loop {
+            match self.look()? {
+                Some(found) if found.number == number => {
+                    self.copy(found, to)?;
+                    self.consumer.release();
+                    add(&self.shared.counters.received, 1);
+                    return Ok(Received { len: found.len, number: number.into(), lost: 0 });
+                }
+                Some(_) => {
+                    self.consumer.release();
+                    add(&self.shared.counters.late, 1);
+                    // A peer could go on with others for ever.
+                    if Instant::now() >= deadline {
+                        return Err(LaneError::TimedOut);
+                    }
+                }
+                None => self.wait(deadline)?,
+            }
+        }
+    }
+}
+
+impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneReceiver<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneReceiver").field("is_open", &self.is_open()).field("stats", &self.stats()).finish()
+    }
+}
+
+/// A record that lies in the lane. Dropped without [`release`](Self::release), it stays there.
+pub struct Record<'a, T: LaneRecord + ?Sized> {
+    receiver: &'a mut LaneReceiver<T>,
+    found: Found,
+}
+
+impl<T: LaneRecord + ?Sized> Record<'_, T> {
+    /// Its bytes.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.found.len
+    }
+
+    /// Whether it has none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.found.len == 0
+    }
+
+    /// Copies it; of a longer buffer of bytes only the first [`len`](Self::len) are written. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError::TooLong`] if the buffer is too short.
+    #[inline]
+    pub fn copy_to(&self, to: &mut T) -> Result<(), LaneError> {
+        self.receiver.copy(self.found, to)
+    }
+
+    /// Where it lies, aligned as main has configured; [`len`](Self::len) bytes may be read there until it is released. The
+    /// peer may change them at any time.
+    #[inline]
+    pub fn as_ptr(&self) -> *const u8 {
+        self.receiver.consumer.slots().pointer(self.receiver.consumer.index()).as_ptr()
+    }
+
+    /// The record where it lies, without a copy.
+    ///
+    /// # Safety
+    ///
+    /// The peer must not write there as long as the slice lives: for peers that trust each other. One that does not keep to that
+    /// changes bytes that were checked already, which is undefined behaviour; [`copy_to`](Self::copy_to) copes with any.
+    #[inline]
+    pub unsafe fn bytes(&self) -> &[u8] {
+        // SAFETY: the pointer is valid for the bytes of a slot, of which there are `len` at least; they are initialised, and no
+        // unique reference of this process covers them: the record borrows the one consumer. For the peer the caller vouches.
+        unsafe { std::slice::from_raw_parts(self.as_ptr(), self.len()) }
+    }
+
+    /// Takes it out of the lane. Real-time safe.
+    #[inline]
+    pub fn release(self) -> Received {
+        self.receiver.leave(self.found)
+    }
+}
+
+impl<T: LaneRecord + ?Sized> std::fmt::Debug for Record<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record").field("len", &self.found.len).field("number", &self.found.number).finish()
+    }
+}

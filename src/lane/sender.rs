@@ -1,0 +1,335 @@
+//! The sending end of a lane.
+#![allow(unsafe_code)]
+
+use super::sealed::{Demand, End, Parts, Record as _};
+use super::{LaneConfig, LaneEnd, LaneError, LaneRecord, NotSync, Opened, Rouser, Shared, add, end_methods};
+use crate::driver::LaneParts;
+use crate::error::Result;
+use crate::link::LaneKind;
+use crate::parking::WakePolicy;
+use crate::records::Producer;
+use crate::region::Region;
+use crate::slots::Slots;
+use crate::sync::Arc;
+use bytemuck::Pod;
+use std::marker::PhantomData;
+
+/// Sends records, in order. See the [module](super).
+///
+/// Dropping it closes the lane: the receiver gets what was sent before. Not real-time safe.
+pub struct LaneSender<T: LaneRecord + ?Sized> {
+    producer: Producer,
+    rouser: Rouser,
+    region: Arc<Region>,
+    /// Of the next record.
+    number: u32,
+    is_corrupt: bool,
+    _record: PhantomData<fn(&T)>,
+    _one_thread: NotSync,
+}
+
+impl<T: LaneRecord + ?Sized> End for LaneSender<T> {
+    fn demand(config: &LaneConfig) -> Demand {
+        config.demand(LaneKind::Records, Some(config.direction::<T>()), None)
+    }
+
+    fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {
+        let opened = Opened::new(parts);
+        Self::new(&opened, parts, config)
+    }
+}
+
+impl<T: LaneRecord + ?Sized> LaneEnd for LaneSender<T> {}
+
+impl<T: LaneRecord + ?Sized> LaneSender<T> {
+    pub(super) fn new(opened: &Opened, parts: &LaneParts, config: &LaneConfig) -> Result<Self> {
+        let place = parts.outgoing.ok_or_else(super::no_direction)?;
+        let slots = Slots::new(&opened.region, place).map_err(super::word_error)?;
+        let head = opened.word64(opened.is_main, super::words::HEAD)?;
+        let rouser = opened.rouser(parts, config.wake.unwrap_or(WakePolicy::IfParked))?;
+        Ok(Self {
+            producer: Producer::new(slots, head),
+            rouser,
+            region: opened.region.clone(),
+            number: 0,
+            is_corrupt: false,
+            _record: PhantomData,
+            _one_thread: PhantomData,
+        })
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.rouser.shared
+    }
+
+    #[inline(always)]
+    fn is_peer_closed(&self) -> bool {
+        self.rouser.waker.is_closed()
+    }
+
+    end_methods!();
+
+    /// Makes all of the lane's memory present in this process and touches what the real-time safe methods use, so that none of
+    /// them is the first. Not real-time safe; call it once, before.
+    pub fn prepare(&mut self) {
+        self.region.prefault();
+        let _ = (self.is_full(), self.stats(), self.is_open());
+    }
+
+    /// Whether it makes sense to send: room for a record of `len` bytes.
+    #[inline(always)]
+    fn check(&mut self, len: usize) -> Result<(), LaneError> {
+        // The link's flag is ours, the other one the peer's: each is one load.
+        if self.rouser.shared.state.is_over() || self.rouser.waker.is_closed() {
+            return Err(LaneError::Closed);
+        }
+        if self.is_corrupt {
+            return Err(LaneError::Corrupt);
+        }
+        if len > self.producer.size() {
+            return Err(LaneError::TooLong);
+        }
+        match self.producer.has_room() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(LaneError::Full),
+            Err(_) => {
+                self.is_corrupt = true;
+                Err(LaneError::Corrupt)
+            }
+        }
+    }
+
+    /// As `check`, for a record that is gone if there is no room.
+    #[inline(always)]
+    fn check_or_drop(&mut self, len: usize) -> Result<(), LaneError> {
+        let checked = self.check(len);
+        if checked == Err(LaneError::Full) {
+            self.number = self.number.wrapping_add(1);
+            add(&self.rouser.shared.counters.dropped, 1);
+        }
+        checked
+    }
+
+    /// Writes one record, which is seen with the next publish.
+    #[inline(always)]
+    fn put(&mut self, number: u32, bytes: &[u8]) {
+        self.producer.slots().write(self.producer.index(), 0, bytes);
+        self.producer.push(number, bytes.len());
+        self.number = self.number.wrapping_add(1);
+    }
+
+    #[inline(always)]
+    fn publish(&mut self) {
+        let records = self.producer.pending();
+        self.producer.publish();
+        add(&self.rouser.shared.counters.sent, records);
+        self.rouser.after_publish();
+    }
+
+    /// Sends a record. Real-time safe: copies it and stores a word; the receiver is woken as the [`WakePolicy`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError::Full`]: it was dropped, which is counted, and its number is missing at the receiver; who wants to try again
+    /// asks [`is_full`](Self::is_full) before. [`Closed`](LaneError::Closed), [`TooLong`](LaneError::TooLong),
+    /// [`Corrupt`](LaneError::Corrupt).
+    #[inline]
+    pub fn try_send(&mut self, record: &T) -> Result<(), LaneError> {
+        self.check_or_drop(record.bytes().len())?;
+        self.put(self.number, record.bytes());
+        self.publish();
+        Ok(())
+    }
+
+    /// The same with a number of the caller's: an answer has that of its question.
+    pub(super) fn try_send_as(&mut self, number: u32, record: &T) -> Result<(), LaneError> {
+        self.check_or_drop(record.bytes().len())?;
+        self.put(number, record.bytes());
+        self.publish();
+        Ok(())
+    }
+
+    /// The number of the next record.
+    pub(super) fn next_number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether a record would be dropped now. Real-time safe.
+    #[inline]
+    pub fn is_full(&mut self) -> bool {
+        self.check(0) == Err(LaneError::Full)
+    }
+
+    /// Records that have room now; 0 if the lane is closed. Real-time safe; reads a word of the receiver's, which costs more
+    /// than [`is_full`](Self::is_full).
+    pub fn room(&mut self) -> usize {
+        match self.check(0) {
+            Ok(()) => self.producer.room().unwrap_or(0) as usize,
+            Err(_) => 0,
+        }
+    }
+
+    /// Begins several records that the receiver sees all at once, when they are
+    /// [committed](LaneBatch::commit): a block's events, or a stream at the rate of memory. Real-time safe.
+    pub fn batch(&mut self) -> LaneBatch<'_, T> {
+        LaneBatch { first: self.number, sender: self }
+    }
+
+    /// Borrows the place of the next record, to fill it where it lies. Nothing is sent before it is committed; dropping it
+    /// sends nothing. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send), but nothing is dropped or counted.
+    #[inline]
+    pub fn loan(&mut self) -> Result<LaneLoan<'_, T>, LaneError> {
+        self.check(0)?;
+        Ok(LaneLoan { sender: self })
+    }
+}
+
+impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneSender<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneSender").field("is_open", &self.is_open()).field("stats", &self.stats()).finish()
+    }
+}
+
+/// Records that are published together. Dropped without [`commit`](Self::commit), none of them is sent.
+#[must_use = "dropping it sends nothing: commit it"]
+pub struct LaneBatch<'a, T: LaneRecord + ?Sized> {
+    sender: &'a mut LaneSender<T>,
+    /// The number before its first record.
+    first: u32,
+}
+
+impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
+    /// Adds a record. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`LaneSender::try_send`]; what was added before is not affected.
+    #[inline]
+    pub fn push(&mut self, record: &T) -> Result<(), LaneError> {
+        self.sender.check_or_drop(record.bytes().len())?;
+        self.sender.put(self.sender.number, record.bytes());
+        Ok(())
+    }
+
+    /// Records added so far.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.sender.producer.pending() as usize
+    }
+
+    /// Whether none was added.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sends them; the receiver finds all or none. Real-time safe.
+    #[inline]
+    pub fn commit(self) {
+        if !self.is_empty() {
+            self.sender.publish();
+        }
+        // The drop then finds nothing to take back, and the numbers stay.
+    }
+}
+
+impl<T: LaneRecord + ?Sized> Drop for LaneBatch<'_, T> {
+    fn drop(&mut self) {
+        if !self.is_empty() {
+            self.sender.producer.abandon();
+            self.sender.number = self.first;
+        }
+    }
+}
+
+/// The place of a record that is being written.
+#[must_use = "dropping it sends nothing: commit it"]
+pub struct LaneLoan<'a, T: LaneRecord + ?Sized> {
+    sender: &'a mut LaneSender<T>,
+}
+
+impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
+    /// The bytes that have room.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.sender.producer.size()
+    }
+
+    /// Copies `bytes` to the offset `at`. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError::TooLong`]: there is no room for them there, and nothing was copied.
+    #[inline]
+    pub fn write_at(&mut self, at: usize, bytes: &[u8]) -> Result<(), LaneError> {
+        if at > self.capacity() || bytes.len() > self.capacity() - at {
+            return Err(LaneError::TooLong);
+        }
+        self.sender.producer.slots().write(self.sender.producer.index(), at, bytes);
+        Ok(())
+    }
+
+    /// Where the record begins, aligned as configured; [`capacity`](Self::capacity) bytes may be written there until the loan
+    /// ends. They hold whatever was there before, and the peer may change them at any time. For code that is given a pointer
+    /// to write to, such as a decoder or a graphics library.
+    #[inline]
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.sender.producer.slots().pointer(self.sender.producer.index()).as_ptr()
+    }
+
+    /// The place as a slice.
+    ///
+    /// # Safety
+    ///
+    /// The peer must not write there as long as the slice lives: for peers that trust each other. With one that does not keep
+    /// to that, the behaviour is undefined; [`write_at`](Self::write_at) copes with any.
+    #[inline]
+    pub unsafe fn bytes_mut(&mut self) -> &mut [u8] {
+        let len = self.capacity();
+        // SAFETY: the pointer is valid for the bytes of a slot, which are initialised (shared memory always is) and which no
+        // other reference of this process covers: the loan borrows the one producer. For the peer the caller vouches.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
+    }
+
+    #[inline(always)]
+    fn send(self, len: usize) {
+        let sender = self.sender;
+        sender.producer.push(sender.number, len);
+        sender.number = sender.number.wrapping_add(1);
+        sender.publish();
+    }
+}
+
+impl<T: Pod> LaneLoan<'_, T> {
+    /// Fills the whole record. Real-time safe.
+    #[inline]
+    pub fn write(&mut self, record: &T) {
+        self.sender.producer.slots().write(self.sender.producer.index(), 0, record.bytes());
+    }
+
+    /// Sends the record. Real-time safe.
+    #[inline]
+    pub fn commit(self) {
+        self.send(size_of::<T>());
+    }
+}
+
+impl LaneLoan<'_, [u8]> {
+    /// Sends the first `len` bytes as a record. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// [`LaneError::TooLong`] for more than the [capacity](Self::capacity); nothing is sent.
+    #[inline]
+    pub fn commit(self, len: usize) -> Result<(), LaneError> {
+        if len > self.capacity() {
+            return Err(LaneError::TooLong);
+        }
+        self.send(len);
+        Ok(())
+    }
+}

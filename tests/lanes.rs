@@ -1,0 +1,442 @@
+//! Lanes through the public door: what arrives, what the ends learn of each other, what a mistake is told.
+#![allow(missing_docs, unsafe_code)]
+
+mod support;
+
+use ringmain::bytemuck::{Pod, Zeroable};
+use ringmain::{
+    ErrorKind, IpcMain, IpcRenderer, LaneConfig, LaneDuplex, LaneEnd, LaneError, LaneGroup, LaneReceiver, LaneSender,
+    LatestReader, LatestWriter, WakePolicy, WebContents,
+};
+use std::time::{Duration, Instant};
+use support::{PATIENCE, bounded, pair, until};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
+#[bytemuck(crate = "ringmain::bytemuck")]
+#[repr(C)]
+struct Note {
+    frame: u32,
+    key: u16,
+    velocity: u16,
+}
+
+fn note(frame: u32) -> Note {
+    Note { frame, key: frame as u16, velocity: 100 }
+}
+
+fn first(ipc_main: &IpcMain) -> WebContents {
+    ipc_main.all_web_contents().remove(0)
+}
+
+/// Both ends of a lane, main's first.
+fn both<M: LaneEnd, R: LaneEnd>(config: &LaneConfig) -> (M, R, IpcMain, IpcRenderer) {
+    let (ipc_main, ipc_renderer) = pair();
+    let ours = first(&ipc_main).lane("lane", config).expect("main's end");
+    let theirs = ipc_renderer.lane("lane", config).expect("the renderer's end");
+    (ours, theirs, ipc_main, ipc_renderer)
+}
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+const NOW: Duration = Duration::ZERO;
+
+#[test]
+fn records_arrive_in_order_with_their_numbers_and_gaps() {
+    let config = LaneConfig::new().capacity(4);
+    let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<Note>, LaneReceiver<Note>>(&config);
+    let mut got = Note::default();
+    assert_eq!(receiver.try_recv(&mut got), Ok(None));
+    for round in 0..100 {
+        for at in 0..4 {
+            sender.try_send(&note(round * 4 + at)).expect("room");
+        }
+        for at in 0..4 {
+            let received = receiver.try_recv(&mut got).expect("open").expect("there");
+            assert_eq!((received.number, received.lost, got), (u64::from(round * 4 + at), 0, note(round * 4 + at)));
+        }
+    }
+    for at in 0..7 {
+        assert_eq!(sender.try_send(&note(at)), if at < 4 { Ok(()) } else { Err(LaneError::Full) });
+    }
+    assert!(sender.is_full() && sender.room() == 0);
+    let mut numbers = Vec::new();
+    while let Some(received) = receiver.try_recv(&mut got).expect("open") {
+        numbers.push((received.number, received.lost));
+    }
+    assert_eq!(numbers, [(400, 0), (401, 0), (402, 0), (403, 0)]);
+    assert_eq!(sender.room(), 4);
+    sender.try_send(&note(1)).expect("room");
+    let received = receiver.try_recv(&mut got).expect("open").expect("there");
+    assert_eq!((received.number, received.lost), (407, 3));
+    assert_eq!((sender.stats().sent, sender.stats().dropped), (405, 3));
+    assert_eq!((receiver.counters().stats().received, receiver.stats().lost), (405, 3));
+}
+
+#[test]
+fn bytes_of_any_length_up_to_the_configured_one_arrive_and_a_short_buffer_loses_nothing() {
+    let config = LaneConfig::new().capacity(3).max_record(1000).align(64);
+    let (mut receiver, mut sender, _main, _renderer) = both::<LaneReceiver<[u8]>, LaneSender<[u8]>>(&config);
+    assert_eq!(sender.try_send(&[7; 1001]), Err(LaneError::TooLong));
+    let mut buffer = [0; 1000];
+    for len in (0..=1000).chain([1000, 0, 1]) {
+        let bytes: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+        sender.try_send(&bytes).expect("room");
+        if len > 0 {
+            assert_eq!(receiver.try_recv(&mut buffer[..len - 1]), Err(LaneError::TooLong));
+        }
+        let record = receiver.peek().expect("open").expect("there");
+        assert_eq!((record.len(), record.is_empty()), (len, len == 0));
+        assert!(record.as_ptr().addr().is_multiple_of(64));
+        drop(record);
+        buffer.fill(0xaa);
+        let received = receiver.try_recv(&mut buffer).expect("open").expect("there");
+        assert_eq!((received.len, &buffer[..len]), (len, &bytes[..]));
+        assert!(buffer[len..].iter().all(|byte| *byte == 0xaa), "nothing is written behind the record");
+    }
+    assert_eq!(sender.stats().dropped, 0);
+}
+
+#[test]
+fn a_batch_is_seen_all_at_once_or_not_at_all() {
+    let config = LaneConfig::new().capacity(8);
+    let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<Note>, LaneReceiver<Note>>(&config);
+    let mut got = Note::default();
+    for round in 0..20 {
+        let mut batch = sender.batch();
+        for at in 0..5 {
+            batch.push(&note(at)).expect("room");
+        }
+        assert_eq!(batch.len(), 5);
+        assert_eq!(receiver.try_recv(&mut got), Ok(None), "nothing before the commit");
+        if round % 3 == 0 {
+            drop(batch);
+            assert_eq!(receiver.try_recv(&mut got), Ok(None), "nothing of one that is dropped");
+            continue;
+        }
+        batch.commit();
+        for at in 0..5 {
+            let received = receiver.try_recv(&mut got).expect("open").expect("all are there");
+            assert_eq!((got, received.lost), (note(at), 0));
+        }
+    }
+    sender.batch().commit();
+    assert_eq!(receiver.try_recv(&mut got), Ok(None));
+    let mut batch = sender.batch();
+    for at in 0..8 {
+        batch.push(&note(at)).expect("room");
+    }
+    assert_eq!(batch.push(&note(8)), Err(LaneError::Full));
+    batch.commit();
+    let arrived = std::iter::from_fn(|| receiver.try_recv(&mut got).expect("open")).count();
+    assert_eq!(arrived, 8);
+}
+
+#[test]
+fn a_loan_is_filled_in_place_and_sent_when_it_is_committed() {
+    let config = LaneConfig::new().capacity(2).max_record(8 << 20).align(128);
+    let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<[u8]>, LaneReceiver<[u8]>>(&config);
+    let mut loan = sender.loan().expect("room");
+    assert_eq!(loan.capacity(), 8 << 20);
+    assert!(loan.as_mut_ptr().addr().is_multiple_of(128));
+    loan.write_at(3, b"abc").expect("room");
+    assert_eq!(loan.write_at((8 << 20) - 2, b"abc"), Err(LaneError::TooLong));
+    assert_eq!(loan.write_at(usize::MAX, b"abc"), Err(LaneError::TooLong));
+    drop(loan);
+    assert!(receiver.peek().expect("open").is_none(), "one that is dropped sends nothing");
+    let loan = sender.loan().expect("room");
+    assert_eq!(loan.commit((8 << 20) + 1), Err(LaneError::TooLong));
+    let mut loan = sender.loan().expect("room");
+    // SAFETY: the peer is this very test, which reads only.
+    unsafe { loan.bytes_mut() }.fill(9);
+    loan.commit(8 << 20).expect("fits");
+    let record = receiver.peek().expect("open").expect("there");
+    // SAFETY: as above.
+    assert!(unsafe { record.bytes() }.iter().all(|byte| *byte == 9));
+    let received = record.release();
+    assert_eq!((received.len, received.number), (8 << 20, 0));
+    assert!(receiver.peek().expect("open").is_none());
+
+    let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<Note>, LaneReceiver<Note>>(&LaneConfig::new());
+    let mut loan = sender.loan().expect("room");
+    loan.write(&note(4));
+    loan.commit();
+    let mut got = Note::default();
+    receiver.peek().expect("open").expect("there").copy_to(&mut got).expect("fits");
+    assert_eq!(got, note(4));
+}
+
+#[test]
+fn the_newest_value_wins_and_stays_readable() {
+    let (mut writer, mut reader, _main, _renderer) =
+        both::<LatestWriter<[f32; 4]>, LatestReader<[f32; 4]>>(&LaneConfig::new());
+    let mut value = [-1.0; 4];
+    assert_eq!(reader.read(&mut value), Ok(None));
+    assert_eq!(value, [-1.0; 4], "untouched");
+    for at in 0..10 {
+        writer.write(&[at as f32; 4]).expect("open");
+    }
+    let received = reader.read(&mut value).expect("open").expect("new");
+    assert_eq!((value, received.number, received.lost), ([9.0; 4], 9, 9));
+    assert_eq!(reader.read(&mut value), Ok(None));
+    assert_eq!(reader.copy_to(&mut value), Ok(16));
+    assert_eq!((reader.stats().received, reader.stats().lost, writer.stats().sent), (1, 9, 10));
+    drop(writer);
+    assert_eq!(reader.read(&mut value), Err(LaneError::Closed));
+    assert_eq!(reader.copy_to(&mut value), Ok(16), "the last value outlives its writer");
+}
+
+#[test]
+fn the_last_value_before_the_end_is_read() {
+    let (mut reader, mut writer, _main, _renderer) =
+        both::<LatestReader<[u8]>, LatestWriter<[u8]>>(&LaneConfig::new().max_record(1 << 20));
+    let mut loan = writer.loan().expect("open");
+    loan.write_at(0, b"picture").expect("room");
+    loan.commit(7).expect("fits");
+    assert_eq!(writer.write(&[0; (1 << 20) + 1]), Err(LaneError::TooLong));
+    drop(writer);
+    let received = reader.take().expect("the last one").expect("new");
+    assert_eq!(received.len, 7);
+    // SAFETY: the writer is gone.
+    assert_eq!(unsafe { reader.bytes() }, b"picture");
+    assert_eq!(reader.take(), Err(LaneError::Closed));
+    let mut short = [0; 3];
+    assert_eq!(reader.copy_to(&mut short[..]), Err(LaneError::TooLong));
+}
+
+#[test]
+fn an_exchange_is_answered_and_a_late_answer_is_dropped_by_its_number() {
+    bounded("an exchange", || {
+        let config = LaneConfig::new().capacity(4);
+        let (mut host, mut plugin, _main, _renderer) =
+            both::<LaneDuplex<[u64; 8], u64>, LaneDuplex<u64, [u64; 8]>>(&config);
+        let answering = std::thread::spawn(move || {
+            let mut request = [0; 8];
+            let mut kept = None;
+            loop {
+                match plugin.recv_request_until(&mut request, soon()) {
+                    Ok(_) => {}
+                    Err(LaneError::Closed) => return,
+                    Err(other) => panic!("{other}"),
+                }
+                // Every fourth answer comes with the next request only: too late.
+                if request[0] % 4 == 3 {
+                    kept = Some(request[1]);
+                    continue;
+                }
+                if let Some(late) = kept.take() {
+                    // As many were sent as were asked for, so its running number is that of the request before.
+                    plugin.sender().try_send(&(late * 2)).expect("room");
+                }
+                plugin.send_response(&(request[1] * 2)).expect("room");
+            }
+        });
+        for round in 0..200u64 {
+            let mut answer = 0;
+            let deadline = if round % 4 == 3 { Instant::now() + Duration::from_millis(2) } else { soon() };
+            let answered = host.exchange(&[round, round + 7, 0, 0, 0, 0, 0, 0], &mut answer, deadline);
+            if round % 4 == 3 {
+                assert_eq!(answered, Err(LaneError::TimedOut));
+            } else {
+                answered.expect("an answer");
+                assert_eq!(answer, (round + 7) * 2);
+            }
+        }
+        assert_eq!(host.stats().late, 49, "all but the last, which nobody has sent yet");
+        drop(host);
+        answering.join().expect("the plug-in");
+    });
+}
+
+#[test]
+fn a_group_waits_for_all_and_says_who_has_not_answered() {
+    bounded("a group", || {
+        let (ipc_main, ipc_renderer) = pair();
+        let web_contents = first(&ipc_main);
+        let config = LaneConfig::new().capacity(2);
+        let mut group = LaneGroup::<u64, u64>::new();
+        let mut plugins = Vec::new();
+        for at in 0..4 {
+            let name = format!("plug-in {at}");
+            group.push(web_contents.lane(&name, &config).expect("main's end"));
+            plugins.push(ipc_renderer.lane::<LaneDuplex<u64, u64>>(&name, &config).expect("the renderer's end"));
+        }
+        for (at, mut plugin) in plugins.into_iter().enumerate() {
+            if at == 2 {
+                drop(plugin);
+                continue;
+            }
+            std::thread::spawn(move || {
+                let mut request = 0;
+                while plugin.recv_request_until(&mut request, soon()).is_ok() {
+                    // The fourth answers nothing.
+                    if at != 3 {
+                        plugin.send_response(&(request + at as u64)).expect("room");
+                    }
+                }
+            });
+        }
+        until("the third is known to be gone", || !group.lane(2).expect("there").is_open());
+        assert_eq!(group.start(2, &5), Err(LaneError::Closed));
+        assert_eq!(group.response(0), Err(LaneError::TimedOut), "nothing was asked");
+        for round in 0..50 {
+            for at in 0..4 {
+                let started = group.start(at, &round);
+                assert_eq!(
+                    started.is_ok(),
+                    at != 2 && !(at == 3 && started == Err(LaneError::Full)),
+                    "{at}: {started:?}"
+                );
+            }
+            let answered = group.wait_all(
+                Instant::now()
+                    + if round == 0 { PATIENCE.min(Duration::from_millis(50)) } else { Duration::from_millis(20) },
+            );
+            assert!(answered <= 2);
+            for at in 0..2 {
+                if let Ok(answer) = group.response(at) {
+                    assert_eq!(*answer, round + at as u64);
+                }
+            }
+            assert_eq!(group.response(2), Err(LaneError::Closed));
+            assert!(matches!(group.response(3), Err(LaneError::TimedOut | LaneError::Full)));
+        }
+        assert_eq!(group.response(9), Err(LaneError::Closed));
+        assert_eq!((group.len(), group.is_empty()), (4, false));
+    });
+}
+
+#[test]
+fn a_wait_ends_with_a_record_the_deadline_the_other_end_or_the_link() {
+    bounded("the waits", || {
+        for wake in [WakePolicy::IfParked, WakePolicy::Relay, WakePolicy::Never] {
+            let config = LaneConfig::new().wake(wake).spin(NOW);
+            let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<u64>, LaneReceiver<u64>>(&config);
+            let mut got = 0;
+            assert_eq!(receiver.recv_until(&mut got, Instant::now()), Err(LaneError::TimedOut));
+            let waiting = std::thread::spawn(move || {
+                let mut sum = 0;
+                loop {
+                    match receiver.recv_until(&mut got, soon()) {
+                        Ok(_) => sum += got,
+                        Err(error) => return (error, sum),
+                    }
+                }
+            });
+            let mut sum = 0;
+            for value in 0..100 {
+                while sender.is_full() {
+                    std::thread::yield_now();
+                }
+                sender.try_send(&value).expect("room");
+                sum += value;
+            }
+            drop(sender);
+            assert_eq!(waiting.join().expect("no panic"), (LaneError::Closed, sum), "{wake:?}");
+        }
+        let (_sender, mut receiver, ipc_main, _renderer) =
+            both::<LaneSender<u64>, LaneReceiver<u64>>(&LaneConfig::new());
+        let waiting = std::thread::spawn(move || (receiver.recv_until(&mut 0, soon()), receiver.is_open()));
+        first(&ipc_main).close(PATIENCE).expect("closed");
+        assert_eq!(waiting.join().expect("no panic"), (Err(LaneError::Closed), false));
+    });
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_received_first() {
+    let (mut sender, mut receiver, ipc_main, ipc_renderer) =
+        both::<LaneSender<u64>, LaneReceiver<u64>>(&LaneConfig::new().capacity(4));
+    for value in 1..=3 {
+        sender.try_send(&value).expect("room");
+    }
+    first(&ipc_main).close(PATIENCE).expect("closed");
+    until("both know", || !sender.is_open() && !receiver.is_open() && !ipc_renderer.is_connected());
+    assert_eq!(sender.try_send(&4), Err(LaneError::Closed));
+    assert_eq!(sender.loan().err(), Some(LaneError::Closed));
+    let mut got = 0;
+    for value in 1..=3 {
+        receiver.try_recv(&mut got).expect("not closed yet").expect("there");
+        assert_eq!(got, value);
+    }
+    assert_eq!(receiver.try_recv(&mut got), Err(LaneError::Closed));
+    assert_eq!(receiver.recv_until(&mut got, soon()), Err(LaneError::Closed));
+}
+
+#[test]
+fn a_sender_learns_that_its_receiver_was_dropped() {
+    let (mut sender, receiver, _main, _renderer) = both::<LaneSender<u64>, LaneReceiver<u64>>(&LaneConfig::new());
+    sender.try_send(&1).expect("open");
+    drop(receiver);
+    assert_eq!(sender.try_send(&2), Err(LaneError::Closed));
+    let (mut writer, reader, _main, _renderer) = both::<LatestWriter<u64>, LatestReader<u64>>(&LaneConfig::new());
+    drop(reader);
+    assert_eq!(writer.write(&2), Err(LaneError::Closed));
+}
+
+#[test]
+fn a_name_is_free_again_when_its_end_is_dropped_and_the_newest_lane_of_it_is_taken() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = first(&ipc_main);
+    let config = LaneConfig::new();
+    for round in 0..20u64 {
+        let mut sender: LaneSender<u64> = web_contents.lane("again", &config).expect("main's end");
+        let twice = web_contents.lane::<LaneSender<u64>>("again", &config).expect_err("twice");
+        assert_eq!(twice.kind(), ErrorKind::NameInUse, "{twice}");
+        sender.try_send(&round).expect("room");
+        if round % 3 == 0 {
+            continue; // dropped before the renderer has taken it
+        }
+        let mut receiver: LaneReceiver<u64> = loop {
+            // The one before may be the one that has arrived.
+            let mut receiver: LaneReceiver<u64> = ipc_renderer.lane("again", &config).expect("the renderer's end");
+            if receiver.is_open() {
+                break receiver;
+            }
+            let _ = receiver.try_recv(&mut 0);
+        };
+        let twice = ipc_renderer.lane::<LaneReceiver<u64>>("again", &LaneConfig::new().open_timeout(NOW));
+        assert!(matches!(twice.map_err(|error| error.kind()), Err(ErrorKind::NameInUse | ErrorKind::Timeout)));
+        let mut got = 0;
+        assert!(receiver.try_recv(&mut got).expect("open").is_some() && got == round);
+    }
+}
+
+#[test]
+fn ends_that_do_not_fit_are_refused_with_the_reason_and_the_lane_is_still_there() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = first(&ipc_main);
+    let config = LaneConfig::new();
+    let _sender: LaneSender<Note> = web_contents.lane("notes", &config).expect("main's end");
+    let refused = |result: Result<(), ringmain::Error>, text: &str| {
+        let error = result.expect_err("taken");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    };
+    refused(ipc_renderer.lane::<LaneReceiver<u32>>("notes", &config).map(drop), "type of 8 bytes");
+    refused(ipc_renderer.lane::<LaneReceiver<[u8]>>("notes", &config).map(drop), "and bytes are asked for");
+    refused(ipc_renderer.lane::<LaneSender<Note>>("notes", &config).map(drop), "main -> renderer");
+    refused(ipc_renderer.lane::<LaneDuplex<Note, Note>>("notes", &config).map(drop), "renderer -> main");
+    refused(ipc_renderer.lane::<LatestReader<Note>>("notes", &config).map(drop), "of kind Records");
+    refused(ipc_renderer.lane::<LaneReceiver<Note>>("notes", &config.clone().align(128)).map(drop), "aligned to 16");
+    let _receiver: LaneReceiver<Note> = ipc_renderer.lane("notes", &config).expect("still there");
+
+    let none = ipc_renderer.lane::<LaneReceiver<Note>>("nobody", &LaneConfig::new().open_timeout(NOW));
+    assert_eq!(none.expect_err("opened").kind(), ErrorKind::Timeout);
+    for (name, config) in [
+        ("", LaneConfig::new()),
+        (&*"n".repeat(256), LaneConfig::new()),
+        ("x", LaneConfig::new().align(4)),
+        ("x", LaneConfig::new().align(48)),
+        ("x", LaneConfig::new().align(256)),
+        ("x", LaneConfig::new().capacity(0)),
+        ("x", LaneConfig::new().max_record(0)),
+        ("x", LaneConfig::new().max_record((1 << 30) + 1)),
+        ("x", LaneConfig::new().capacity(usize::MAX)),
+    ] {
+        let error = web_contents.lane::<LaneSender<[u8]>>(name, &config).expect_err("opened");
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    }
+    let nothing = web_contents.lane::<LaneSender<()>>("x", &LaneConfig::new()).expect_err("records of nothing");
+    assert_eq!(nothing.kind(), ErrorKind::InvalidConfig, "{nothing}");
+}

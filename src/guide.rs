@@ -6,6 +6,7 @@
 //! 4. [`errors`]: what fails where, and what the other side is told.
 //! 5. [`threads`]: which thread runs what, what blocks, what allocates.
 //! 6. [`your_own_loop`]: no thread of ours runs callbacks: `poll`, one descriptor, calls while a call waits.
+//! 7. [`real_time`]: audio threads and others that must never wait: lanes, and which call is safe where.
 //!
 //! The layers and their invariants are in ARCHITECTURE.md, every byte between two processes in PROTOCOL.md, each case of
 //! Electron's behaviour with its test in CONFORMANCE.md.
@@ -27,3 +28,6 @@ pub mod threads {}
 
 #[doc = include_str!("guide/your_own_loop.md")]
 pub mod your_own_loop {}
+
+#[doc = include_str!("guide/real_time.md")]
+pub mod real_time {}

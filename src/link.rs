@@ -28,7 +28,7 @@
 //! | both | type |
 //! |---|---|
 //! | magic `RINGMAIN` | 8 bytes |
-//! | message: 1 Welcome, 2 Hello | u8 |
+//! | message: 1 Welcome, 2 Hello, 3 Lane (`link/lane.rs`) | u8 |
 //! | major, minor version | u16, u16 |
 //! | length of the whole datagram | u32 |
 //!
@@ -48,7 +48,7 @@
 //! | doorbell that its dispatcher sleeps on: 1 futex, 2 eventfd | u8 |
 //! | publish discipline of either direction: 1 writers fence, 2 sleepers issue a barrier (not offered) | u8, u8 |
 //! | reserved, 0 | u8 |
-//! | room for lanes, 0 in this version | u32 |
+//! | reserved, 0 (room for lanes, which have regions of their own) | u32 |
 //! | name of the region (backing 2 only), at most 255 bytes | text |
 //! | application name, application version, at most 255 bytes each | text, text |
 //!

@@ -6,13 +6,17 @@
 pub(crate) mod support;
 
 use crate::failpoint;
-use crate::{Backing, Error, ErrorKind, GoneReason, IpcMain, IpcRenderer, Result, Wait, WebContents};
+use crate::{
+    Backing, Error, ErrorKind, GoneReason, IpcMain, IpcRenderer, LaneError, LaneReceiver, LaneSender, Result, Wait,
+    WebContents,
+};
 use std::io::{BufReader, Read};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use support::{
     Child, Gate, PATIENCE, Program, Refused, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next,
     refuse, say, shared_memory_of, until, until_asleep, until_held, until_said,
@@ -69,6 +73,8 @@ enum Act {
     Close,
     /// The victim sends a value whose `Serialize` stops.
     Serialize,
+    /// The victim opens the receiving end of a lane and waits for a record, the survivor the sending one.
+    Lane,
 }
 use Act::*;
 
@@ -138,13 +144,19 @@ const STEPS: &[Step] = &[
     step("closing", 0, Close, No),
     step("record committed", 0, Close, Yes),
     step("close sent", 0, Close, Yes),
+    step("lane receiver sleeps", 0, Lane, Any),
 ];
+
+/// Those that only a main goes through.
+const MAINS_STEPS: &[Step] = &[step("lane made", 0, Lane, Any), step("lane sent", 0, Lane, Any)];
 
 /// Those that only a renderer goes through.
 const RENDERERS_STEPS: &[Step] = &[
     step("record reserved", 0, OpenFrame, No),
     step("record committed", 0, OpenFrame, Any),
     step("record committed", 0, CloseFrame, Any),
+    step("lane taken", 0, Lane, Any),
+    step("lane mapped", 0, Lane, Any),
 ];
 
 /// The steps of a renderer that connects; whether main then sees a link that is open.
@@ -184,6 +196,7 @@ fn there_is_a_kill_at_every_step_that_has_a_name() {
     for rest in named {
         let (name, _) = rest.split_once('"').unwrap();
         let is_killed_at = STEPS.iter().any(|step| step.at == name)
+            || MAINS_STEPS.iter().chain(RENDERERS_STEPS).any(|step| step.at == name)
             || RENDERERS_HANDSHAKE.contains(&name)
             || MAINS_HANDSHAKE.iter().any(|(at, _)| *at == name)
             || MAINS_SPAWN.contains(&name)
@@ -250,6 +263,31 @@ impl End {
             End::Main(end) => end.stats(),
             End::Renderer(end) => end.stats(),
         }
+    }
+
+    fn lane<E: crate::LaneEnd>(&self) -> Result<E> {
+        let config = crate::LaneConfig::new().spin(Duration::ZERO).open_timeout(4 * PATIENCE);
+        match self {
+            End::Main(end) => end.lane("lane", &config),
+            End::Renderer(end) => end.lane("lane", &config),
+        }
+    }
+
+    /// Opens the receiving end of a lane, on which nothing comes, and waits there for the end of the link.
+    fn receive_by_lane(&self) -> Result<()> {
+        let mut receiver: LaneReceiver<u64> = self.lane()?;
+        match receiver.recv_until(&mut 0, Instant::now() + 4 * PATIENCE) {
+            Err(LaneError::Closed) => Ok(()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Opens the sending end, and keeps it until the link has ended.
+    fn send_by_lane(&self) -> Result<()> {
+        let mut sender: LaneSender<u64> = self.lane()?;
+        until("the lane is closed", || !sender.is_open());
+        assert_eq!(sender.try_send(&0), Err(LaneError::Closed));
+        Ok(())
     }
 }
 
@@ -319,7 +357,7 @@ macro_rules! register {
 /// The act that the environment names, for which both ends know the same table.
 fn the_step() -> &'static Step {
     let index: usize = env("TEST_STEP").parse().unwrap();
-    STEPS.iter().chain(RENDERERS_STEPS).nth(index).unwrap()
+    STEPS.iter().chain(RENDERERS_STEPS).chain(MAINS_STEPS).nth(index).unwrap()
 }
 
 struct StopsWhenSerialized;
@@ -373,6 +411,7 @@ fn be_killed(end: End) {
         CloseFrame => frame.unwrap().close(PATIENCE).unwrap(),
         Close => end.close().unwrap(),
         Serialize => end.send("number", (SENT, StopsWhenSerialized)).unwrap(),
+        Lane => end.receive_by_lane().unwrap(),
         Reply | Receive | ReceiveLarge | MakeRoom | Run(_) => {}
     }
     // Not before we are killed: nobody writes this line.
@@ -394,6 +433,10 @@ fn serve_until_killed(end: &End) {
             "listener" => end.send("listener", ()).unwrap(),
             "handler" => call("handler"),
             "reply" => call("answer"),
+            "lane" => {
+                let end = end.clone();
+                std::thread::spawn(move || end.send_by_lane());
+            }
             _ => return,
         }
     }
@@ -501,7 +544,7 @@ fn kill_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told
     let answers = wait_for_answers(end);
     victim.say("go");
     victim.until_it_says("armed");
-    let mut asked = None;
+    let (mut asked, mut lane) = (None, None);
     let ask = |channel: &'static str| {
         let end = end.clone();
         Some((channel, std::thread::spawn(move || end.call(channel).wait())))
@@ -516,6 +559,10 @@ fn kill_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told
         Run("handler") => asked = ask("handler"),
         Run(listener) => end.send(listener, ()).unwrap(),
         Reply => asked = ask("answer"),
+        Lane => {
+            let end = end.clone();
+            lane = Some(("the lane", std::thread::spawn(move || end.send_by_lane())));
+        }
         _ => {}
     }
     victim.until_it_says(&format!("at {}", step.at));
@@ -558,6 +605,12 @@ fn kill_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told
         match step.arrives {
             Yes => assert_eq!(ended(what, thread).expect(&context), "answered"),
             _ => is_disconnected(&format!("{context}: {what}"), ended(what, thread)),
+        }
+    }
+    if let Some((what, thread)) = lane {
+        match ended(what, thread) {
+            Ok(()) => {}
+            error => is_disconnected(&format!("{context}: {what}"), error),
         }
     }
     is_disconnected(&context, end.call("answer").wait());
@@ -655,6 +708,8 @@ fn renderer_of_killed_mains() {
     let directory = TempDir::new();
     let mut before = None;
     let steps = STEPS.iter().enumerate();
+    let mains_own = (STEPS.len() + RENDERERS_STEPS.len()..).zip(MAINS_STEPS);
+    let steps = steps.chain(mains_own);
     for (index, step) in steps.clone().take(1).chain(steps) {
         let mut program = main_program(&directory, "main that is killed", index);
         program.until_it_says("listening");
@@ -762,6 +817,7 @@ fn stand_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), tol
             CloseFrame => frame.unwrap().close(PATIENCE),
             Close => end.close(),
             Serialize => end.send("number", (0, StopsWhenSerialized)),
+            Lane => end.receive_by_lane(),
             Reply | Receive | ReceiveLarge | MakeRoom | Run(_) => Ok(()),
         }
     };
@@ -771,6 +827,7 @@ fn stand_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), tol
         ReceiveLarge | MakeRoom => victim.say("receive large"),
         Run(what) => victim.say(what),
         Reply => victim.say("reply"),
+        Lane => victim.say("lane"),
         // Whoever still spins takes what comes without being woken.
         _ => {}
     }
@@ -847,7 +904,7 @@ fn main_that_stands_at_each_step() {
     ipc_main.on_renderer_gone(move |_, reason| tell.send(Told::Gone(reason.clone())).unwrap());
     ipc_main.listen("main").unwrap();
     let mut before = None;
-    for step in STEPS.iter().take(1).chain(STEPS) {
+    for step in STEPS.iter().take(1).chain(STEPS).chain(MAINS_STEPS) {
         let mut command = with_step("renderer that is killed", 0);
         command.env("TEST_SERVES", "1");
         let victim = Child(ipc_main.spawn(command).unwrap());

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("slots", &["region", "sync"]),
     ("records", &["region", "slots", "sync"]),
     ("latest", &["region", "slots", "sync"]),
-    ("parking", &["region", "sync", "sys", "wake"]),
+    ("parking", &["failpoint", "region", "sync", "sys", "wake"]),
     ("role", &["sync"]),
     ("wake", &["region", "sync", "sys"]),
     ("pipe", &["failpoint", "layout", "region", "ring", "role", "sync", "sys", "wake"]),

@@ -4,6 +4,7 @@
 use super::{Engine, Link};
 use crate::config::ThreadRole;
 use crate::error::{Error, ErrorKind, Result};
+use crate::failpoint;
 use crate::layout::{LaneLayout, LaneShape, MAGIC};
 use crate::link::{LaneKind, LaneOffer, LaneTerms, MAX_LANE_NAME};
 use crate::parking::Waker;
@@ -209,6 +210,7 @@ impl Link {
             region: len as u64,
         };
         let socket = self.socket.get().ok_or_else(|| self.disconnected())?;
+        failpoint::reached("lane made");
         sys::send_message(&*socket, &offer.encode(), &[fd.as_fd()]).map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => Error::new(
                 ErrorKind::Full,
@@ -221,6 +223,7 @@ impl Link {
             _ if self.is_lost() => self.disconnected(),
             _ => Error::system(format!("cannot hand the lane '{name}' to renderer {}", self.id), error),
         })?;
+        failpoint::reached("lane sent");
         self.parts(state, region, layout, demand)
     }
 
@@ -264,9 +267,11 @@ impl Link {
             .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("main's lane cannot be used: {offer:?}")))?;
         sys::check_sealed(&fd, layout.region)
             .map_err(|why| Error::new(ErrorKind::Protocol, format!("main's lane '{name}' cannot be used: {why}")))?;
+        failpoint::reached("lane taken");
         let state = self.new_lane(name, offer.id)?;
         let mapping = sys::Mapping::map(&fd, layout.region, &[0..layout.region])
             .map_err(|error| Error::system(format!("cannot map the lane '{name}'"), error))?;
+        failpoint::reached("lane mapped");
         self.parts(state, Region::mapped(mapping), layout, demand)
     }
 

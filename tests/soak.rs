@@ -211,7 +211,11 @@ fn an_interrupted_run_ends_in_order_and_leaves_nothing() {
 fn renderers_do_not_outlive_a_soak_that_is_killed() {
     let mut soak = Soak::start("--seconds 60");
     let renderers = soak.renderers();
-    for pid in &renderers {
+    // One that has not asked the kernel yet to be ended with its parent would stay stopped for ever; it asks before it has
+    // threads.
+    let has_threads = |pid: &&u32| std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 2);
+    until("a renderer has threads", || renderers.iter().any(|pid| has_threads(&pid) || !lives(*pid)));
+    for pid in renderers.iter().filter(has_threads) {
         // It may have been killed by the soak.
         let pid = rustix::process::Pid::from_raw(*pid as i32).expect("a number");
         let _ = rustix::process::kill_process(pid, Signal::STOP);

@@ -10,7 +10,7 @@ use crate::slots::Slots;
 use crate::sync::{Ordering, Pair, order};
 
 const INDEX: u64 = 3;
-const FRESH: u64 = 4;
+pub(crate) const FRESH: u64 = 4;
 /// Above the flags the number of the value, 56 bits.
 const NUMBER: u32 = 8;
 

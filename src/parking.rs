@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Receiver's word: it sleeps, or is about to.
 const PARKED: u32 = 1;
 /// Either's word: this end was dropped.
-const CLOSED: u32 = 2;
+pub(crate) const CLOSED: u32 = 2;
 /// Sender's word: it wakes who is parked.
 const WAKES: u32 = 4;
 
@@ -32,10 +32,11 @@ pub enum WakePolicy {
     /// window that redraws 60 times a second. One that waits all the same looks every millisecond. The default of
     /// latest-value lanes.
     Never,
-    /// By one `FUTEX_WAKE`, when the receiver has said that it sleeps, and only then. The default of other lanes.
+    /// By one `FUTEX_WAKE`, when the receiver has said that it sleeps, and only then; a hostile one may say so all the time, which
+    /// makes each publish that call. The default of other lanes.
     IfParked,
-    /// A flag is set, and a helper thread of this process (`ringmain-relay`, ordinary priority) makes the call within a
-    /// millisecond. For threads that may make no system call and whose receiver sleeps. While there is such a sender, the
+    /// A flag is set, and a helper thread of this process (`ringmain-relay`, ordinary priority) makes the call about a
+    /// millisecond later. For threads that may make no system call and whose receiver sleeps. While there is such a sender, the
     /// helper wakes a thousand times a second.
     Relay,
 }

@@ -27,8 +27,8 @@ pub(crate) const fn published_every(count: usize) -> u64 {
 
 /// Slots that a lane needs so that `capacity` records always have room, also while the consumer has not told yet.
 pub(crate) const fn slots_for(capacity: usize) -> usize {
-    // The smallest `count` from which `count / 8 - 1` slots that were not told of may be missing.
-    let mut count = capacity;
+    // Of `count` slots as many as `count / 8 - 1` may be missing, which the producer was not told of.
+    let mut count = capacity + (capacity / 8).saturating_sub(1);
     while count - (published_every(count) as usize - 1) < capacity {
         count += 1;
     }

@@ -37,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "dispatch",
             "error",
             "failpoint",
+            "latest",
             "layout",
             "link",
             "parking",

@@ -3,16 +3,23 @@
 
 mod support;
 
-use ringmain::bytemuck::{Pod, Zeroable};
+use bytemuck::{Pod, Zeroable};
 use ringmain::{
     ErrorKind, IpcMain, IpcRenderer, LaneConfig, LaneDuplex, LaneEnd, LaneError, LaneGroup, LaneReceiver, LaneSender,
     LatestReader, LatestWriter, WakePolicy, WebContents,
 };
 use std::time::{Duration, Instant};
-use support::{PATIENCE, bounded, pair, until};
+use support::{PATIENCE, alone, bounded, pair, until};
+
+#[test]
+fn children() {
+    support::play(&[
+        ("keeps counters", keeps_counters),
+        ("wants a helper again and again", wants_a_helper_again_and_again),
+    ]);
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
-#[bytemuck(crate = "ringmain::bytemuck")]
 #[repr(C)]
 struct Note {
     frame: u32,
@@ -426,7 +433,7 @@ fn ends_that_do_not_fit_are_refused_with_the_reason_and_the_lane_is_still_there(
     for (name, config) in [
         ("", LaneConfig::new()),
         (&*"n".repeat(256), LaneConfig::new()),
-        ("x", LaneConfig::new().align(4)),
+        ("x", LaneConfig::new().align(8)),
         ("x", LaneConfig::new().align(48)),
         ("x", LaneConfig::new().align(256)),
         ("x", LaneConfig::new().capacity(0)),
@@ -439,4 +446,215 @@ fn ends_that_do_not_fit_are_refused_with_the_reason_and_the_lane_is_still_there(
     }
     let nothing = web_contents.lane::<LaneSender<()>>("x", &LaneConfig::new()).expect_err("records of nothing");
     assert_eq!(nothing.kind(), ErrorKind::InvalidConfig, "{nothing}");
+}
+
+#[test]
+fn a_late_answer_before_the_right_one_is_no_reason_to_time_out() {
+    let config = LaneConfig::new().capacity(8);
+    let (mut host, mut plugin, _main, _renderer) = both::<LaneDuplex<u64, u64>, LaneDuplex<u64, u64>>(&config);
+    let mut got = 0;
+    for round in 0..20 {
+        // Asked, and not waited for.
+        host.send_request(&(2 * round)).expect("room");
+        host.send_request(&(2 * round + 1)).expect("room");
+        for _ in 0..2 {
+            plugin.try_recv_request(&mut got).expect("open").expect("there");
+            plugin.send_response(&(got + 100)).expect("room");
+        }
+        let answered = if round % 2 == 0 {
+            host.recv_response_until(&mut got, Instant::now()).map(Some)
+        } else {
+            host.try_recv_response(&mut got)
+        };
+        assert!(matches!(answered, Ok(Some(_))), "{answered:?}");
+        assert_eq!((got, host.stats().late), (2 * round + 101, round + 1));
+    }
+    assert_eq!(host.try_recv_response(&mut got), Ok(None));
+    assert_eq!(host.receiver().stats().lost, 0);
+}
+
+#[test]
+fn one_that_was_stopped_goes_on_with_the_newest_request() {
+    let (mut host, mut plugin, _main, _renderer) =
+        both::<LaneDuplex<u64, u64>, LaneDuplex<u64, u64>>(&LaneConfig::new().capacity(4));
+    let mut got = 0;
+    for request in 0..4 {
+        host.send_request(&request).expect("room");
+    }
+    assert_eq!(host.send_request(&4), Err(LaneError::Full));
+    let received = plugin.recv_newest_request_until(&mut got, Instant::now()).expect("there");
+    assert_eq!((got, received.number, plugin.stats().late), (3, 3, 3));
+    let mut loan = plugin.loan_response().expect("room");
+    loan.write(&33);
+    loan.commit();
+    host.recv_response_until(&mut got, soon()).expect("the answer to the last one that was sent");
+    assert_eq!(got, 33);
+    let mut loan = host.loan_request().expect("room");
+    loan.write(&7);
+    loan.commit();
+    plugin.recv_request_until(&mut got, soon()).expect("there");
+    assert_eq!(got, 7);
+    plugin.send_response(&8).expect("room");
+    host.recv_response_until(&mut got, soon()).expect("its answer");
+    assert_eq!(got, 8);
+}
+
+#[test]
+fn the_answer_of_an_earlier_round_is_not_that_of_one_in_which_nothing_was_asked() {
+    let (ipc_main, ipc_renderer) = pair();
+    let mut group = LaneGroup::<u64, u64>::new();
+    group.push(first(&ipc_main).lane("a", &LaneConfig::new()).expect("main's end"));
+    let mut plugin: LaneDuplex<u64, u64> = ipc_renderer.lane("a", &LaneConfig::new()).expect("the renderer's end");
+    let mut got = 0;
+    group.start(0, &1).expect("room");
+    plugin.recv_request_until(&mut got, soon()).expect("there");
+    plugin.send_response(&77).expect("room");
+    assert_eq!(group.wait_all(soon()), 1);
+    assert_eq!(group.response(0), Ok(&77));
+    assert_eq!(group.wait_all(soon()), 0);
+    assert_eq!(group.response(0), Err(LaneError::TimedOut));
+    drop(plugin);
+    until("it is known", || !group.lane(0).expect("there").is_open());
+    assert_eq!(group.start(0, &1), Err(LaneError::Closed));
+    assert_eq!((group.wait_all(soon()), group.response(0)), (0, Err(LaneError::Closed)));
+    group.wait_all(soon());
+    assert_eq!(group.response(0), Err(LaneError::TimedOut));
+}
+
+#[test]
+fn what_cannot_be_opened_yet_can_be_opened_later() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = first(&ipc_main);
+    let config = LaneConfig::new();
+    let sender: LaneSender<u64> = web_contents.lane("x", &config).expect("main's end");
+    let old: LaneReceiver<u64> = ipc_renderer.lane("x", &config).expect("the renderer's end");
+    drop(sender);
+    let mut sender: LaneSender<u64> = web_contents.lane("x", &config).expect("main's next end");
+    sender.try_send(&5).expect("room");
+    let refused = ipc_renderer.lane::<LaneReceiver<u64>>("x", &config).expect_err("the old one lives");
+    assert_eq!(refused.kind(), ErrorKind::NameInUse, "{refused}");
+    drop(old);
+    let mut receiver: LaneReceiver<u64> = ipc_renderer.lane("x", &config).expect("now it can");
+    let mut got = 0;
+    receiver.try_recv(&mut got).expect("open").expect("there");
+    assert_eq!(got, 5);
+}
+
+#[test]
+fn a_lane_that_main_has_dropped_empty_is_passed_over_and_one_with_records_is_not() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = first(&ipc_main);
+    let config = LaneConfig::new().open_timeout(NOW);
+    drop(web_contents.lane::<LaneSender<u64>>("x", &config).expect("main's end"));
+    drop(web_contents.lane::<LatestWriter<u64>>("y", &config).expect("main's end"));
+    drop(web_contents.lane::<LatestReader<u64>>("z", &config).expect("main's end"));
+    let mut sender: LaneSender<u64> = web_contents.lane("full", &config).expect("main's end");
+    sender.try_send(&5).expect("room");
+    drop(sender);
+    let mut receiver: LaneReceiver<u64> = ipc_renderer.lane("full", &LaneConfig::new()).expect("there is something");
+    let mut got = 0;
+    receiver.try_recv(&mut got).expect("not closed yet").expect("there");
+    assert_eq!((got, receiver.try_recv(&mut got)), (5, Err(LaneError::Closed)));
+    // All have arrived: they came before this one.
+    let none = |result: Result<(), ringmain::Error>| assert_eq!(result.expect_err("dead").kind(), ErrorKind::Timeout);
+    none(ipc_renderer.lane::<LaneReceiver<u64>>("x", &config).map(drop));
+    none(ipc_renderer.lane::<LatestReader<u64>>("y", &config).map(drop));
+    none(ipc_renderer.lane::<LatestWriter<u64>>("z", &config).map(drop));
+}
+
+#[test]
+fn counters_that_outlive_their_end_keep_neither_its_name_nor_its_memory() {
+    alone("keeps counters");
+}
+
+fn keeps_counters() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = first(&ipc_main);
+    let config = LaneConfig::new().wake(WakePolicy::Relay).capacity(2).max_record(1 << 20);
+    let mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("maps");
+        maps.lines().filter(|line| line.contains("ringmain-lane")).count()
+    };
+    let before = mapped();
+    let mut kept = Vec::new();
+    for _ in 0..20 {
+        let sender: LaneSender<[u8]> = web_contents.lane("x", &config).expect("the name is free");
+        let receiver: LaneReceiver<[u8]> = ipc_renderer.lane("x", &config).expect("the renderer's end");
+        kept.extend([sender.counters(), receiver.counters()]);
+        assert!(kept.iter().rev().take(2).all(|counters| counters.is_open()), "{kept:?}");
+    }
+    until("the memory is given back", || mapped() == before);
+    assert!(kept.iter().all(|counters| !counters.is_open()), "{kept:?}");
+}
+
+#[test]
+fn a_helper_that_wakes_is_one_thread_however_often_it_is_wanted() {
+    alone("wants a helper again and again");
+}
+
+fn wants_a_helper_again_and_again() {
+    let (ipc_main, _ipc_renderer) = pair();
+    let threads = || std::fs::read_dir("/proc/self/task").expect("threads").count();
+    let web_contents = first(&ipc_main);
+    let config = LaneConfig::new().wake(WakePolicy::Relay);
+    drop(web_contents.lane::<LaneSender<u64>>("x", &config).expect("main's end"));
+    let before = threads();
+    for _ in 0..50 {
+        drop(web_contents.lane::<LaneSender<u64>>("x", &config).expect("main's end"));
+    }
+    assert_eq!(threads(), before);
+    ipc_main.shutdown();
+    let refused = web_contents.lane::<LaneSender<u64>>("x", &config).expect_err("it was shut down");
+    assert_eq!(refused.kind(), ErrorKind::Disconnected, "{refused}");
+}
+
+#[test]
+fn an_abandoned_batch_leaves_no_trace_also_of_what_found_no_room() {
+    let config = LaneConfig::new().capacity(2);
+    let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<u64>, LaneReceiver<u64>>(&config);
+    for pushed in [0, 1, 2, 4] {
+        let mut batch = sender.batch();
+        for at in 0..pushed {
+            assert_eq!(batch.push(&at).is_ok(), at < 2);
+        }
+        drop(batch);
+        assert_eq!((sender.stats().dropped, sender.stats().sent), (0, 0));
+    }
+    sender.try_send(&5).expect("room");
+    let mut got = 0;
+    let received = receiver.try_recv(&mut got).expect("open").expect("there");
+    assert_eq!((got, received.number, received.lost), (5, 0, 0));
+}
+
+#[test]
+fn memory_is_locked_where_that_is_allowed_and_the_counters_say_so() {
+    let (sender, receiver, _main, _renderer) =
+        both::<LaneSender<u64>, LaneReceiver<u64>>(&LaneConfig::new().lock_memory(true));
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let may = limit.is_none_or(|limit| limit >= 1 << 20);
+    for locked in [sender.stats().locked, receiver.stats().locked] {
+        assert!(locked.is_some_and(|locked| locked || !may), "{locked:?} with a limit of {limit:?}");
+    }
+    let (sender, ..) = both::<LaneSender<u64>, LaneReceiver<u64>>(&LaneConfig::new());
+    assert_eq!(sender.stats().locked, None);
+}
+
+/// Compiles only if the type is not `Sync`.
+macro_rules! is_send_and_not_sync {
+    ($($end:ty),*) => {{
+        trait IsSyncInOneWay<A> { fn here() {} }
+        impl<T: ?Sized> IsSyncInOneWay<()> for T {}
+        struct Both;
+        impl<T: ?Sized + Sync> IsSyncInOneWay<Both> for T {}
+        fn is_send<T: Send + std::fmt::Debug>() {}
+        $(is_send::<$end>(); <$end as IsSyncInOneWay<_>>::here();)*
+    }};
+}
+
+#[test]
+fn ends_cross_threads_and_are_not_shared() {
+    is_send_and_not_sync!(
+        LaneSender<u64>, LaneSender<[u8]>, LaneReceiver<u64>, LaneReceiver<[u8]>, LaneDuplex<u64, [u8]>,
+        LaneGroup<u64, u64>, LatestWriter<u64>, LatestWriter<[u8]>, LatestReader<u64>, LatestReader<[u8]>
+    );
 }

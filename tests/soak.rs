@@ -76,9 +76,13 @@ impl Soak {
         std::thread::spawn(move || lines.read_to_string(&mut line));
         let own = self.process.id().to_string();
         let is_its = |pid: &u32| stat(*pid).is_some_and(|fields| fields[1] == own);
-        let processes = names_in("/proc".as_ref()).into_iter().filter_map(|name| name.parse().ok());
-        let renderers: Vec<u32> = processes.filter(is_its).collect();
-        assert!(!renderers.is_empty(), "no renderer runs");
+        let processes = || names_in("/proc".as_ref()).into_iter().filter_map(|name| name.parse().ok());
+        let mut renderers = Vec::new();
+        // On a busy machine the line comes before the first of them.
+        until("a renderer runs", || {
+            renderers = processes().filter(is_its).collect::<Vec<u32>>();
+            !renderers.is_empty()
+        });
         renderers
     }
 }

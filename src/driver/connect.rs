@@ -245,6 +245,7 @@ impl Engine {
             self.discard(&link);
             Error::system("cannot greet the renderer", error)
         })?;
+        link.is_greeted();
         failpoint::reached("welcome sent");
         Ok((link, Handshake { region: memory.region, _name: memory.name, who: None }))
     }

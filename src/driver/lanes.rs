@@ -5,9 +5,10 @@ use super::{Engine, Link};
 use crate::config::ThreadRole;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
-use crate::layout::{LaneLayout, LaneShape, MAGIC};
+use crate::latest::FRESH;
+use crate::layout::{LaneLayout, LaneShape, MAGIC, lane as words};
 use crate::link::{LaneKind, LaneOffer, LaneTerms, MAX_LANE_NAME};
-use crate::parking::Waker;
+use crate::parking::{CLOSED, Waker};
 use crate::records::MAX_RECORD;
 use crate::region::Region;
 use crate::slots::SlotPlace;
@@ -89,14 +90,20 @@ impl LaneState {
     }
 }
 
-impl Drop for LaneState {
+/// What the ends of a lane hold: its name is in use. The counters, which may be kept longer, do not hold it.
+pub(crate) struct LaneLease(pub(crate) Arc<LaneState>);
+
+impl Drop for LaneLease {
     fn drop(&mut self) {
-        if !self.is_forked()
-            && let Some(link) = self.link.upgrade()
+        let LaneState { name, id, link, .. } = &*self.0;
+        // For who still reads the counters.
+        self.0.end();
+        if !self.0.is_forked()
+            && let Some(link) = link.upgrade()
         {
             let mut lanes = link.lanes.open.lock();
-            if lanes.get(&self.name).is_some_and(|(id, _)| *id == self.id) {
-                lanes.remove(&self.name);
+            if lanes.get(name).is_some_and(|(of, _)| of == id) {
+                lanes.remove(name);
             }
         }
     }
@@ -110,11 +117,14 @@ pub(crate) struct Lanes {
     /// On a renderer: what main has offered and nobody has taken.
     offers: Mutex<Vec<(LaneOffer, OwnedFd)>>,
     offered: Condvar,
+    /// On main: the Welcome has gone out, before which nothing else may.
+    is_greeted: AtomicBool,
 }
 
 /// What an end is made of.
 pub(crate) struct LaneParts {
     pub(crate) state: Arc<LaneState>,
+    pub(crate) lease: Arc<LaneLease>,
     pub(crate) region: Arc<Region>,
     pub(crate) outgoing: Option<SlotPlace>,
     pub(crate) incoming: Option<SlotPlace>,
@@ -123,6 +133,35 @@ pub(crate) struct LaneParts {
     /// Whether its memory could be locked, where that was asked for.
     pub(crate) is_locked: Option<bool>,
     pub(crate) engine: Arc<Engine>,
+}
+
+impl LaneParts {
+    /// No end came to be: the other side, which has the memory already, finds this one dropped.
+    pub(crate) fn abandon(&self) {
+        let set = |written_by_main: bool, at: usize| {
+            if let Ok(word) = self.region.word32(LaneLayout::block(written_by_main) + at) {
+                word.fetch_or(CLOSED, Ordering::Release);
+            }
+        };
+        set(self.is_main, words::SENDER);
+        set(!self.is_main, words::RECEIVER);
+    }
+}
+
+/// Main has dropped its end of a lane that it offered, and nothing lies there: nobody wants this one.
+fn is_dead(region: &Arc<Region>, layout: &LaneLayout, kind: LaneKind) -> bool {
+    let has = |at: usize, bits: u64| region.word64(at).is_ok_and(|word| word.load(Ordering::Acquire) & bits != 0);
+    let is_closed = |written_by_main: bool, at: usize| {
+        let word = region.word32(LaneLayout::block(written_by_main) + at);
+        word.is_ok_and(|word| word.load(Ordering::Acquire) & CLOSED != 0)
+    };
+    let holds = layout.to_renderer.is_some_and(|place| match kind {
+        LaneKind::Records => has(place.words, 1),
+        LaneKind::Latest => has(LaneLayout::block(true) + words::MIDDLE, FRESH),
+    });
+    let is_dropped = (layout.to_renderer.is_some() && is_closed(true, words::SENDER))
+        || (layout.to_main.is_some() && is_closed(false, words::RECEIVER));
+    is_dropped && !holds
 }
 
 fn unusable(text: String) -> Error {
@@ -149,16 +188,20 @@ impl Link {
         if self.engine.is_main() { self.offer_lane(name, demand) } else { self.take_lane(name, demand) }
     }
 
+    /// The Welcome has gone out.
+    pub(super) fn is_greeted(&self) {
+        self.lanes.is_greeted.store(true, Ordering::Release);
+    }
+
     /// A lane of this name, which nobody else of this process has.
-    fn new_lane(self: &Arc<Self>, name: &str, id: u32) -> Result<Arc<LaneState>> {
+    fn new_lane(self: &Arc<Self>, name: &str, id: u32) -> Result<Arc<LaneLease>> {
         let guard = || sys::ForkGuard::new().map_err(|error| Error::system("cannot open a lane", error));
         let (open, here) = (guard()?, guard()?);
         let (owner, link) = (std::process::id(), Arc::downgrade(self));
         let state = Arc::new(LaneState { open, here, bell: Bell::new(), owner, id, name: name.to_string(), link });
         {
             let mut lanes = self.lanes.open.lock();
-            if lanes.get(name).is_some_and(|(_, lane)| lane.strong_count() > 0) {
-                drop(lanes);
+            if lanes.contains_key(name) {
                 return Err(Error::new(
                     ErrorKind::NameInUse,
                     format!("the lane '{name}' is open already: drop its end first, or take another name"),
@@ -170,7 +213,7 @@ impl Link {
         if self.is_lost() {
             state.end();
         }
-        Ok(state)
+        Ok(Arc::new(LaneLease(state)))
     }
 
     fn offer_lane(self: &Arc<Self>, name: &str, demand: &Demand) -> Result<LaneParts> {
@@ -187,7 +230,13 @@ impl Link {
         let layout = LaneLayout::new(outgoing, incoming, id)
             .filter(|_| outgoing.iter().chain(&incoming).all(fits))
             .ok_or_else(|| too_large(demand))?;
-        let state = self.new_lane(name, id)?;
+        if !self.lanes.is_greeted.load(Ordering::Acquire) {
+            return Err(Error::new(
+                ErrorKind::Full,
+                format!("renderer {} is just being greeted, and nothing may come before that: try again", self.id),
+            ));
+        }
+        let lease = self.new_lane(name, id)?;
         let len = layout.region;
         let system = |error| Error::system(format!("cannot make the {len} bytes of the lane '{name}'"), error);
         let fd = sys::create_sealed_memory("ringmain-lane", len, &[0..len]).map_err(system)?;
@@ -224,70 +273,92 @@ impl Link {
             _ => Error::system(format!("cannot hand the lane '{name}' to renderer {}", self.id), error),
         })?;
         failpoint::reached("lane sent");
-        self.parts(state, region, layout, demand)
+        Ok(self.parts(lease, region, layout, demand))
     }
 
     /// On a renderer: takes main's offer, waiting for it.
     fn take_lane(self: &Arc<Self>, name: &str, demand: &Demand) -> Result<LaneParts> {
         let until = Instant::now().checked_add(demand.open_timeout);
-        let (offer, fd) = {
-            let mut offers = self.lanes.offers.lock();
-            loop {
-                if let Some(at) = offers.iter().position(|(offer, _)| offer.name == name) {
-                    check(&offers[at].0, demand)?;
-                    break offers.swap_remove(at);
-                }
-                if self.is_lost() {
-                    return Err(self.disconnected());
-                }
-                let is_over = match until {
-                    Some(until) => self.lanes.offered.wait_until(&mut offers, until).timed_out(),
-                    None => {
-                        self.lanes.offered.wait(&mut offers);
-                        false
+        loop {
+            let (offer, fd) = self.next_offer(name, demand, until)?;
+            match self.map_lane(&offer, &fd, demand) {
+                Ok(Some(parts)) => return Ok(parts),
+                // Main has dropped it already: the next one of this name.
+                Ok(None) => {}
+                Err(error) => {
+                    // Not lost by that, unless there is a newer one.
+                    let mut offers = self.lanes.offers.lock();
+                    if !self.is_lost() && !offers.iter().any(|(other, _)| other.name == name) {
+                        offers.push((offer, fd));
                     }
-                };
-                if is_over && !offers.iter().any(|(offer, _)| offer.name == name) && !self.is_lost() {
-                    return Err(Error::new(
-                        ErrorKind::Timeout,
-                        format!(
-                            "main has not opened the lane '{name}' within {:?}: its end is opened by \
-                             WebContents::lane with the same name",
-                            demand.open_timeout
-                        ),
-                    ));
+                    return Err(error);
                 }
             }
-        };
+        }
+    }
+
+    /// Main's offer of a lane of this name that fits.
+    fn next_offer(&self, name: &str, demand: &Demand, until: Option<Instant>) -> Result<(LaneOffer, OwnedFd)> {
+        let mut offers = self.lanes.offers.lock();
+        loop {
+            if let Some(at) = offers.iter().position(|(offer, _)| offer.name == name) {
+                check(&offers[at].0, demand)?;
+                return Ok(offers.swap_remove(at));
+            }
+            if self.is_lost() {
+                drop(offers);
+                return Err(self.disconnected());
+            }
+            let is_over = match until {
+                Some(until) => self.lanes.offered.wait_until(&mut offers, until).timed_out(),
+                None => {
+                    self.lanes.offered.wait(&mut offers);
+                    false
+                }
+            };
+            if is_over && !offers.iter().any(|(offer, _)| offer.name == name) && !self.is_lost() {
+                return Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!(
+                        "main has not opened the lane '{name}' within {:?}: its end is opened by WebContents::lane with \
+                         the same name",
+                        demand.open_timeout
+                    ),
+                ));
+            }
+        }
+    }
+
+    /// Maps what main has offered. `None`: main's end is dropped, and nothing lies there.
+    fn map_lane(self: &Arc<Self>, offer: &LaneOffer, fd: &OwnedFd, demand: &Demand) -> Result<Option<LaneParts>> {
+        let name = &offer.name;
         let shape = |terms: Option<LaneTerms>| {
             terms.map(|it| LaneShape { size: it.size as usize, align: it.align as usize, count: it.slots as usize })
         };
         let layout = LaneLayout::new(shape(offer.to_renderer), shape(offer.to_main), offer.id)
             .filter(|layout| layout.region as u64 == offer.region)
             .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("main's lane cannot be used: {offer:?}")))?;
-        sys::check_sealed(&fd, layout.region)
+        sys::check_sealed(fd, layout.region)
             .map_err(|why| Error::new(ErrorKind::Protocol, format!("main's lane '{name}' cannot be used: {why}")))?;
+        let lease = self.new_lane(name, offer.id)?;
         failpoint::reached("lane taken");
-        let state = self.new_lane(name, offer.id)?;
-        let mapping = sys::Mapping::map(&fd, layout.region, &[0..layout.region])
+        let mapping = sys::Mapping::map(fd, layout.region, &[0..layout.region])
             .map_err(|error| Error::system(format!("cannot map the lane '{name}'"), error))?;
         failpoint::reached("lane mapped");
-        self.parts(state, Region::mapped(mapping), layout, demand)
+        let region = Region::mapped(mapping);
+        if is_dead(&region, &layout, offer.kind) {
+            return Ok(None);
+        }
+        Ok(Some(self.parts(lease, region, layout, demand)))
     }
 
-    fn parts(
-        self: &Arc<Self>,
-        state: Arc<LaneState>,
-        region: Arc<Region>,
-        layout: LaneLayout,
-        demand: &Demand,
-    ) -> Result<LaneParts> {
+    fn parts(&self, lease: Arc<LaneLease>, region: Arc<Region>, layout: LaneLayout, demand: &Demand) -> LaneParts {
         let is_main = self.engine.is_main();
         let (outgoing, incoming) =
             if is_main { (layout.to_renderer, layout.to_main) } else { (layout.to_main, layout.to_renderer) };
         let is_locked = demand.lock_memory.then(|| region.lock().is_ok());
         let (sleep, engine) = (self.engine.sleep.clone(), self.engine.clone());
-        Ok(LaneParts { state, region, outgoing, incoming, is_main, sleep, is_locked, engine })
+        LaneParts { state: lease.0.clone(), lease, region, outgoing, incoming, is_main, sleep, is_locked, engine }
     }
 
     /// Main has sent something by the socket of this renderer.
@@ -302,8 +373,11 @@ impl Link {
         if offers.len() >= MAX_OFFERS {
             return Err(format!("it offers the lane '{}' beside {MAX_OFFERS} that nobody has taken", offer.name));
         }
-        offers.push((offer, fd));
-        self.lanes.offered.notify_all();
+        // One that came after the link's end would stay.
+        if !self.is_lost() {
+            offers.push((offer, fd));
+            self.lanes.offered.notify_all();
+        }
         Ok(())
     }
 
@@ -375,59 +449,69 @@ pub(crate) struct RelayFlag {
     pub(crate) waker: Waker,
     pub(crate) state: Arc<LaneState>,
     /// Wakes made.
-    pub(crate) wakes: AtomicU64,
+    pub(crate) wakes: Arc<AtomicU64>,
 }
 
-/// The senders whose wakes a helper thread makes.
+/// The senders whose wakes a helper thread makes. It sleeps while there are none.
 #[derive(Default)]
 pub(crate) struct Relays {
-    flags: Mutex<(Vec<Weak<RelayFlag>>, bool)>,
+    senders: Mutex<Senders>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Senders {
+    flags: Vec<Weak<RelayFlag>>,
+    has_thread: bool,
+    is_stopping: bool,
+}
+
+impl Relays {
+    /// Ends the helper.
+    pub(super) fn stop(&self) {
+        self.senders.lock().is_stopping = true;
+        self.changed.notify_all();
+    }
+
+    fn run(&self) {
+        let mut senders = self.senders.lock();
+        while !senders.is_stopping {
+            senders.flags.retain(|flag| flag.strong_count() > 0);
+            if senders.flags.is_empty() {
+                self.changed.wait(&mut senders);
+                continue;
+            }
+            for flag in senders.flags.iter().filter_map(Weak::upgrade) {
+                // Acquire: what was published before the flag was set is published before the wake.
+                let is_due = flag.is_due.swap(false, Ordering::Acquire) && !flag.state.is_over();
+                if is_due && flag.waker.after_publish() {
+                    flag.wakes.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            self.changed.wait_for(&mut senders, RELAY_PERIOD);
+        }
+    }
 }
 
 impl Engine {
-    /// From here on a helper wakes for this sender; it runs as long as there is one.
-    pub(crate) fn relay(self: &Arc<Self>, flag: &Arc<RelayFlag>) -> Result<()> {
-        let mut flags = self.relays.flags.lock();
-        flags.0.push(Arc::downgrade(flag));
-        if flags.1 {
-            return Ok(());
+    /// From here on a helper wakes for this sender.
+    pub(crate) fn relay(&self, flag: &Arc<RelayFlag>) -> Result<()> {
+        let mut senders = self.relays.senders.lock();
+        if senders.is_stopping {
+            return Err(Error::new(ErrorKind::Disconnected, "this end was shut down"));
         }
-        let engine = Arc::downgrade(self);
-        let run = move || {
-            loop {
-                // Not held while it sleeps: the handle's drop must not wait for us.
-                let Some(engine) = engine.upgrade() else { return };
-                if !engine.relay_once() {
-                    return;
-                }
-                drop(engine);
-                std::thread::sleep(RELAY_PERIOD);
-            }
-        };
-        let thread = self
-            .thread_hooks
-            .spawn(ThreadRole::Relay, run)
-            .map_err(|error| Error::system("cannot start the thread that wakes for a lane", error))?;
-        flags.1 = true;
-        drop(flags);
-        self.threads.lock().handles.push(thread);
+        if !senders.has_thread {
+            let relays = self.relays.clone();
+            let thread = self
+                .thread_hooks
+                .spawn(ThreadRole::Relay, move || relays.run())
+                .map_err(|error| Error::system("cannot start the thread that wakes for a lane", error))?;
+            senders.has_thread = true;
+            // Still with the senders' lock: who stops us joins all threads after it has had that.
+            self.threads.lock().handles.push(thread);
+        }
+        senders.flags.push(Arc::downgrade(flag));
+        self.relays.changed.notify_all();
         Ok(())
-    }
-
-    /// Wakes for whoever asks. False: nobody is left who could.
-    fn relay_once(&self) -> bool {
-        let mut flags = self.relays.flags.lock();
-        flags.0.retain(|flag| flag.strong_count() > 0);
-        if flags.0.is_empty() || self.is_stopping() {
-            flags.1 = false;
-            return false;
-        }
-        for flag in flags.0.iter().filter_map(Weak::upgrade) {
-            // Acquire: what was published before the flag was set is published before the wake.
-            if flag.is_due.swap(false, Ordering::Acquire) && !flag.state.is_forked() && flag.waker.after_publish() {
-                flag.wakes.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        true
     }
 }

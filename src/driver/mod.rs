@@ -24,7 +24,7 @@ pub(crate) use call::{Call, Outcome, Request, read_reply};
 pub use connect::Credentials;
 pub(crate) use connect::{Accept, Connecting, Listening, inherited, named};
 pub(crate) use frames::{IPC_MESSAGE, IPC_MESSAGE_SYNC, frame_closed};
-pub(crate) use lanes::{Demand as LaneDemand, Direction as LaneDirection, LaneParts, LaneState, RelayFlag};
+pub(crate) use lanes::{Demand as LaneDemand, Direction as LaneDirection, LaneLease, LaneParts, LaneState, RelayFlag};
 pub(crate) use link::{Link, envelope, timed_out};
 pub(crate) use receiver::Receiver;
 pub use receiver::{ListenerId, ScopedListener};
@@ -247,7 +247,7 @@ pub(crate) struct Engine {
     manual: Option<manual::Manual>,
     stopping: AtomicBool,
     threads: Mutex<Threads>,
-    relays: lanes::Relays,
+    relays: Arc<lanes::Relays>,
     ended: Condvar,
     fork: sys::ForkGuard,
 }
@@ -399,7 +399,7 @@ impl Engine {
             manual: (config.dispatch == Dispatch::Manual).then(manual::Manual::default),
             stopping: AtomicBool::new(false),
             threads: Mutex::default(),
-            relays: lanes::Relays::default(),
+            relays: Arc::default(),
             ended: Condvar::new(),
             fork: sys::ForkGuard::new().map_err(system("cannot map the page that tells forks apart"))?,
             config,
@@ -774,6 +774,7 @@ impl Engine {
             return;
         }
         self.stop();
+        self.relays.stop();
         self.watch.stop_listening();
         self.ring();
         // Now and not by the dispatcher alone: it may sit in a callback that waits for an answer.

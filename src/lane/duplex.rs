@@ -1,7 +1,7 @@
 //! Both ways, and exchanges with a deadline.
 
 use super::sealed::{Demand, End, Parts};
-use super::{LaneConfig, LaneEnd, LaneError, LaneReceiver, LaneRecord, LaneSender, Opened, Received};
+use super::{LaneConfig, LaneEnd, LaneError, LaneLoan, LaneReceiver, LaneRecord, LaneSender, Opened, Received};
 use crate::error::Result;
 use crate::link::LaneKind;
 use std::time::Instant;
@@ -17,7 +17,8 @@ use std::time::Instant;
 /// # let ipc_main = IpcMain::new()?;
 /// # let ipc_renderer = ipc_main.attach()?;
 /// # let web_contents = &ipc_main.all_web_contents()[0];
-/// let mut host: LaneDuplex<[f32; 64], [f32; 64]> = web_contents.lane("plugin", &LaneConfig::new().capacity(4))?;
+/// // Two: a plug-in that was stopped finds two old blocks, not hundreds.
+/// let mut host: LaneDuplex<[f32; 64], [f32; 64]> = web_contents.lane("plugin", &LaneConfig::new().capacity(2))?;
 /// # let plugin = std::thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let mut plugin: LaneDuplex<[f32; 64], [f32; 64]> = ipc_renderer.lane("plugin", &LaneConfig::new())?;
 ///
@@ -72,6 +73,7 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     }
 
     /// Both halves, for two threads.
+    #[must_use = "dropping a half closes its direction"]
     pub fn split(self) -> (LaneSender<S>, LaneReceiver<R>) {
         (self.sender, self.receiver)
     }
@@ -123,6 +125,30 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
         Ok(())
     }
 
+    /// Borrows the place of the next request, to fill it where it lies; as [`LaneSender::loan`]. Once it is committed, its answer
+    /// alone is taken. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn loan_request(&mut self) -> Result<LaneLoan<'_, S>, LaneError> {
+        // If it is dropped, the next request has this number.
+        self.asked = self.sender.next_number();
+        self.sender.loan()
+    }
+
+    /// Takes the answer to the last request if it is there. Real-time safe: in at most as many steps as the lane has slots, earlier
+    /// answers are thrown away.
+    ///
+    /// # Errors
+    ///
+    /// As [`LaneReceiver::try_recv`].
+    #[inline]
+    pub fn try_recv_response(&mut self, response: &mut R) -> Result<Option<Received>, LaneError> {
+        self.receiver.try_recv_numbered(self.asked, response)
+    }
+
     /// Waits for the answer to the last request, as [`LaneReceiver::recv_until`] does.
     ///
     /// # Errors
@@ -141,6 +167,50 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
         let received = self.receiver.recv_until(request, deadline)?;
         self.answering = received.number as u32;
         Ok(received)
+    }
+
+    /// As [`recv_request_until`](Self::recv_request_until), then goes on to the newest request that is there; those before it are
+    /// counted as [late](super::LaneStats::late). For a peer that was stopped or slow: whoever asked for the older ones does not wait for
+    /// them any more.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn recv_newest_request_until(&mut self, request: &mut R, deadline: Instant) -> Result<Received, LaneError> {
+        let mut received = self.recv_request_until(request, deadline)?;
+        // No more than there can be at once: a peer could go on for ever.
+        for _ in 0..self.receiver.slots() {
+            // A request that does not fit the buffer, or the end, is found by the next call.
+            let Ok(Some(newer)) = self.try_recv_request(request) else { break };
+            self.receiver.count_late();
+            received = newer;
+        }
+        Ok(received)
+    }
+
+    /// Takes the next request if it is there. Real-time safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`LaneReceiver::try_recv`].
+    #[inline]
+    pub fn try_recv_request(&mut self, request: &mut R) -> Result<Option<Received>, LaneError> {
+        let received = self.receiver.try_recv(request)?;
+        if let Some(received) = received {
+            self.answering = received.number as u32;
+        }
+        Ok(received)
+    }
+
+    /// Borrows the place of the answer to the last request received, to fill it where it lies; as [`LaneSender::loan`]. Real-time
+    /// safe.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn loan_response(&mut self) -> Result<LaneLoan<'_, S>, LaneError> {
+        self.sender.loan_as(self.answering)
     }
 
     /// Answers the last request received. Real-time safe.

@@ -11,19 +11,21 @@ use std::time::Instant;
 /// cost no wake-up.
 pub struct LaneGroup<S: Pod, R: Pod> {
     members: Vec<Member<S, R>>,
+    /// The round that is being asked for; those before it are over.
+    round: u64,
 }
 
 struct Member<S: Pod, R: Pod> {
     lane: LaneDuplex<S, R>,
-    response: R,
-    /// Of the present round; `None`: it was asked nothing, or its answer is waited for.
-    outcome: Option<Result<(), LaneError>>,
-    is_asked: bool,
+    response: Box<R>,
+    /// The round in which it was asked last, and what came of that: until it is waited for, whether the request was sent.
+    asked_in: u64,
+    outcome: Result<(), LaneError>,
 }
 
 impl<S: Pod, R: Pod> Default for LaneGroup<S, R> {
     fn default() -> Self {
-        Self { members: Vec::new() }
+        Self { members: Vec::new(), round: 1 }
     }
 }
 
@@ -35,7 +37,8 @@ impl<S: Pod, R: Pod> LaneGroup<S, R> {
 
     /// Adds a peer; its number, from 0 on. Not real-time safe.
     pub fn push(&mut self, lane: LaneDuplex<S, R>) -> usize {
-        self.members.push(Member { lane, response: R::zeroed(), outcome: None, is_asked: false });
+        let response = bytemuck::zeroed_box();
+        self.members.push(Member { lane, response, asked_in: 0, outcome: Err(LaneError::TimedOut) });
         self.members.len() - 1
     }
 
@@ -48,7 +51,7 @@ impl<S: Pod, R: Pod> LaneGroup<S, R> {
     pub fn replace(&mut self, peer: usize, lane: LaneDuplex<S, R>) -> Result<LaneDuplex<S, R>, LaneDuplex<S, R>> {
         match self.members.get_mut(peer) {
             Some(member) => {
-                (member.outcome, member.is_asked) = (None, false);
+                member.asked_in = 0;
                 Ok(std::mem::replace(&mut member.lane, lane))
             }
             None => Err(lane),
@@ -79,10 +82,9 @@ impl<S: Pod, R: Pod> LaneGroup<S, R> {
     #[inline]
     pub fn start(&mut self, peer: usize, request: &S) -> Result<(), LaneError> {
         let member = self.members.get_mut(peer).ok_or(LaneError::Closed)?;
-        let sent = member.lane.send_request(request);
-        member.is_asked = sent.is_ok();
-        member.outcome = sent.err().map(Err);
-        sent
+        member.asked_in = self.round;
+        member.outcome = member.lane.send_request(request);
+        member.outcome
     }
 
     /// Waits until every peer that was asked has answered or `deadline` is over; the number of those that have answered in
@@ -90,29 +92,28 @@ impl<S: Pod, R: Pod> LaneGroup<S, R> {
     pub fn wait_all(&mut self, deadline: Instant) -> usize {
         let mut answered = 0;
         for member in &mut self.members {
-            if std::mem::take(&mut member.is_asked) {
-                let received = member.lane.recv_response_until(&mut member.response, deadline);
-                answered += usize::from(received.is_ok());
-                member.outcome = Some(received.map(drop));
+            if member.asked_in == self.round && member.outcome.is_ok() {
+                member.outcome = member.lane.recv_response_until(&mut member.response, deadline).map(drop);
+                answered += usize::from(member.outcome.is_ok());
             }
         }
+        self.round += 1;
         answered
     }
 
-    /// A peer's answer of the round that [`wait_all`](Self::wait_all) has ended. Real-time safe.
+    /// A peer's answer of the round that the last [`wait_all`](Self::wait_all) has ended. Real-time safe.
     ///
     /// # Errors
     ///
-    /// Why there is none: [`LaneError::TimedOut`], also for a peer that was not asked or not waited for;
+    /// Why there is none: [`LaneError::TimedOut`], also for a peer that was not asked in that round;
     /// [`LaneError::Closed`], also if there is no peer of that number; what sending has failed with.
     #[inline]
     pub fn response(&self, peer: usize) -> Result<&R, LaneError> {
         let member = self.members.get(peer).ok_or(LaneError::Closed)?;
-        match member.outcome {
-            Some(Ok(())) => Ok(&member.response),
-            Some(Err(error)) => Err(error),
-            None => Err(LaneError::TimedOut),
+        if member.asked_in + 1 != self.round {
+            return Err(LaneError::TimedOut);
         }
+        member.outcome.map(|()| &*member.response)
     }
 }
 

@@ -68,6 +68,9 @@ impl<T: LaneRecord + ?Sized> LatestWriter<T> {
 
     /// As [`LaneSender::prepare`](super::LaneSender::prepare).
     pub fn prepare(&mut self) {
+        if self.shared().state.is_over() {
+            return;
+        }
         self.region.prefault();
         let _ = (self.stats(), self.is_open());
     }
@@ -80,10 +83,20 @@ impl<T: LaneRecord + ?Sized> LatestWriter<T> {
         if len > self.writer.slots().size() { Err(LaneError::TooLong) } else { Ok(()) }
     }
 
+    /// A loan that was begun before the process was forked has no memory in the copy.
+    #[inline(always)]
+    fn is_forked_copy(&self) -> bool {
+        let state = &self.rouser.shared.state;
+        state.is_over() && state.is_forked_copy()
+    }
+
     #[inline(always)]
     fn publish(&mut self, len: usize) {
-        self.writer.publish(len);
-        add(&self.rouser.shared.counters.sent, 1);
+        let sending = &self.rouser.shared.counters.sending;
+        if self.writer.publish(len) {
+            add(&sending.dropped, 1);
+        }
+        add(&sending.sent, 1);
         self.rouser.after_publish();
     }
 
@@ -126,6 +139,12 @@ pub struct LatestLoan<'a, T: LaneRecord + ?Sized> {
     writer: &'a mut LatestWriter<T>,
 }
 
+impl<T: LaneRecord + ?Sized> std::fmt::Debug for LatestLoan<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LatestLoan").field("capacity", &self.capacity()).finish()
+    }
+}
+
 impl<T: LaneRecord + ?Sized> LatestLoan<'_, T> {
     /// The bytes that have room.
     #[inline]
@@ -143,7 +162,9 @@ impl<T: LaneRecord + ?Sized> LatestLoan<'_, T> {
         if at > self.capacity() || bytes.len() > self.capacity() - at {
             return Err(LaneError::TooLong);
         }
-        self.writer.writer.slots().write(self.writer.writer.index(), at, bytes);
+        if !self.writer.is_forked_copy() {
+            self.writer.writer.slots().write(self.writer.writer.index(), at, bytes);
+        }
         Ok(())
     }
 
@@ -171,7 +192,9 @@ impl<T: Pod> LatestLoan<'_, T> {
     /// Makes it the newest value. Real-time safe.
     #[inline]
     pub fn commit(self) {
-        self.writer.publish(size_of::<T>());
+        if !self.writer.is_forked_copy() {
+            self.writer.publish(size_of::<T>());
+        }
     }
 }
 
@@ -186,7 +209,9 @@ impl LatestLoan<'_, [u8]> {
         if len > self.capacity() {
             return Err(LaneError::TooLong);
         }
-        self.writer.publish(len);
+        if !self.writer.is_forked_copy() {
+            self.writer.publish(len);
+        }
         Ok(())
     }
 }
@@ -203,6 +228,7 @@ pub struct LatestReader<T: LaneRecord + ?Sized> {
     expected: u64,
     /// Of the value that was taken last.
     len: usize,
+    is_corrupt: bool,
     _record: PhantomData<fn(&mut T)>,
     _one_thread: NotSync,
 }
@@ -218,11 +244,12 @@ impl<T: LaneRecord + ?Sized> End for LatestReader<T> {
         let middle = opened.word64(!opened.is_main, super::words::MIDDLE)?;
         Ok(Self {
             reader: Reader::new(three(slots)?, middle),
-            parking: Receiving { parking: opened.parking(parts, config)?, shared: opened.shared.clone() },
+            parking: Receiving::new(&opened, parts, config)?,
             region: opened.region.clone(),
             shared: opened.shared.clone(),
             expected: 0,
             len: 0,
+            is_corrupt: false,
             _record: PhantomData,
             _one_thread: PhantomData,
         })
@@ -245,6 +272,9 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
 
     /// As [`LaneReceiver::prepare`](super::LaneReceiver::prepare).
     pub fn prepare(&mut self) {
+        if self.shared.state.is_over() {
+            return;
+        }
         self.region.prefault();
         let _ = (self.reader.has_more(), self.stats(), self.is_open(), Instant::now());
     }
@@ -281,6 +311,9 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     #[inline(always)]
     fn taken(&mut self, Taken { number, len }: Taken) -> Result<Received, LaneError> {
         if T::SIZE.is_some_and(|size| size != len) {
+            self.is_corrupt = true;
+        }
+        if self.is_corrupt {
             return Err(LaneError::Corrupt);
         }
         // Of 56 bits; the first one is 1.
@@ -288,9 +321,9 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
         let lost = number.wrapping_sub(self.expected) & (u64::MAX >> 8);
         self.expected = number.wrapping_add(1);
         self.len = len;
-        add(&self.shared.counters.received, 1);
+        add(&self.shared.counters.receiving.received, 1);
         if lost != 0 {
-            add(&self.shared.counters.lost, lost);
+            add(&self.shared.counters.receiving.lost, lost);
         }
         Ok(Received { len, number, lost })
     }
@@ -305,6 +338,9 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     pub fn copy_to(&self, to: &mut T) -> Result<usize, LaneError> {
         if self.shared.state.is_over() && self.shared.state.is_forked_copy() {
             return Err(LaneError::Closed);
+        }
+        if self.is_corrupt {
+            return Err(LaneError::Corrupt);
         }
         let len = T::SIZE.unwrap_or(self.len);
         let to = to.bytes_mut().get_mut(..len).ok_or(LaneError::TooLong)?;
@@ -333,10 +369,16 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     ///
     /// [`LaneError::TimedOut`]; else as [`read`](Self::read).
     pub fn read_until(&mut self, to: &mut T, deadline: Instant) -> Result<Received, LaneError> {
+        let mut waited = false;
         loop {
             if let Some(received) = self.read(to)? {
                 return Ok(received);
             }
+            // A peer could show and hide something for ever.
+            if waited && Instant::now() >= deadline {
+                return Err(LaneError::TimedOut);
+            }
+            waited = true;
             let (reader, state) = (&self.reader, &self.shared.state);
             match self.parking.wait(Some(deadline), || state.is_over(), || reader.has_more().then_some(())) {
                 Err(Ended::TimedOut) => return Err(LaneError::TimedOut),
@@ -356,7 +398,7 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     ///
     /// # Safety
     ///
-    /// As [`Record::bytes`](super::Record::bytes).
+    /// As [`Record::bytes`](super::Record::bytes); and not in a forked copy of the process, which has not the memory.
     #[inline]
     pub unsafe fn bytes(&self) -> &[u8] {
         // SAFETY: the pointer is valid for the bytes of a slot, of which there are `len` at least; they are initialised, and no

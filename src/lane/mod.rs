@@ -16,11 +16,10 @@
 //! `T` is plain data ([`bytemuck::Pod`]), or `[u8]` for bytes of any length up to [`LaneConfig::max_record`].
 //!
 //! ```
+//! use bytemuck::{Pod, Zeroable}; // bytemuck = { version = "1", features = ["derive"] }
 //! use ringmain::{IpcMain, LaneConfig, LaneReceiver, LaneSender};
-//! use ringmain::bytemuck::{Pod, Zeroable};
 //!
 //! #[derive(Clone, Copy, Default, Pod, Zeroable)]
-//! # #[bytemuck(crate = "ringmain::bytemuck")]
 //! #[repr(C)]
 //! struct Note { frame: u32, key: u16, velocity: u16 }
 //!
@@ -42,8 +41,12 @@
 //!
 //! The methods that say *Real-time safe* take a bounded number of steps whatever the peer writes, and neither lock, allocate,
 //! free, fault, panic nor make a system call, but for the wake that [`WakePolicy`] describes. `tests/realtime.rs` and
-//! `tests/realtime/` prove it. Opening, [`prepare`](LaneSender::prepare), waiting with a deadline and dropping an end are not
+//! `tests/realtime/` prove it. (A hostile peer can have one effect on time: it can make pages of the lane go and come back empty, as
+//! `SECURITY.md` says. And the pages of your program's own code are yours to lock.) Opening, [`prepare`](LaneSender::prepare), waiting with a deadline and dropping an end are not
 //! real-time safe. An end is `Send` and belongs to one thread at a time, whichever that is.
+//!
+//! In a forked copy of the process, which has not the lane's memory, all methods say [`LaneError::Closed`] or do nothing; the pointers
+//! and slices of loans and records are of no use there.
 //!
 //! # What the peer can do
 //!
@@ -63,13 +66,14 @@ pub use latest::{LatestLoan, LatestReader, LatestWriter};
 pub use receiver::{LaneReceiver, Received, Record};
 pub use sender::{LaneBatch, LaneLoan, LaneSender};
 
-use crate::driver::{LaneDemand, LaneDirection, LaneParts, LaneState, RelayFlag};
+use crate::driver::{LaneDemand, LaneDirection, LaneLease, LaneParts, LaneState, RelayFlag};
 use crate::error::{Error, Result};
 use crate::layout::{LaneLayout, lane as words};
 use crate::parking::{Parking, WakePolicy, Waker};
 use crate::region::{Region, Word64};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use bytemuck::Pod;
+use crossbeam_utils::CachePadded;
 use std::time::Duration;
 
 /// Why an operation of a lane did nothing. A plain value: to make or drop it allocates and frees nothing.
@@ -144,7 +148,8 @@ impl Default for LaneConfig {
 }
 
 impl LaneConfig {
-    /// 256 records, bytes of at most 4 096, aligned to 16.
+    /// 256 records, bytes of at most 4 096, aligned to 16. Main's memory for a lane is about capacity · 9/8 · (longest record + 8)
+    /// each way, at once and beside `process_limit`: of latest values, three of them.
     pub fn new() -> Self {
         Self::default()
     }
@@ -162,8 +167,8 @@ impl LaneConfig {
         self
     }
 
-    /// The alignment of records in memory, a power of two from 8 to 128: for those who work in place. A type that needs more
-    /// gets it.
+    /// The alignment of records in memory, a power of two from 16 to 128: for those who work in place. A type that needs more, up
+    /// to 128, gets it.
     pub fn align(mut self, bytes: usize) -> Self {
         self.align = bytes;
         self
@@ -200,7 +205,7 @@ impl LaneConfig {
             size: Some(T::SIZE.unwrap_or(self.max_record)),
             is_fixed: T::SIZE.is_some(),
             align: T::ALIGN.max(self.align),
-            slots: crate::records::slots_for(self.capacity.clamp(1, 1 << 30)),
+            slots: crate::records::slots_for(self.capacity.clamp(1, 1 << 25)),
         }
     }
 
@@ -217,8 +222,8 @@ impl LaneConfig {
     /// What the caller can have got wrong.
     pub(crate) fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::new(crate::ErrorKind::InvalidConfig, text));
-        if !self.align.is_power_of_two() || !(8..=128).contains(&self.align) {
-            return invalid(format!("LaneConfig::align is {}: it must be a power of two from 8 to 128", self.align));
+        if !self.align.is_power_of_two() || !(16..=128).contains(&self.align) {
+            return invalid(format!("LaneConfig::align is {}: it must be a power of two from 16 to 128", self.align));
         }
         if self.capacity == 0 || self.max_record == 0 {
             return invalid(format!(
@@ -297,7 +302,8 @@ pub trait LaneEnd: sealed::End {}
 /// Opens an end of the lane `name`.
 pub(crate) fn open<E: LaneEnd>(link: &Arc<crate::driver::Link>, name: &str, config: &LaneConfig) -> Result<E> {
     config.check()?;
-    E::open(&sealed::Parts(link.lane(name, &E::demand(config).0)?), config)
+    let parts = sealed::Parts(link.lane(name, &E::demand(config).0)?);
+    E::open(&parts, config).inspect_err(|_| parts.0.abandon())
 }
 
 /// What happened on a lane, as this end has seen it. Numbers of records.
@@ -306,7 +312,8 @@ pub(crate) fn open<E: LaneEnd>(link: &Arc<crate::driver::Link>, name: &str, conf
 pub struct LaneStats {
     /// Sent, or written as latest values.
     pub sent: u64,
-    /// Not sent because there was no room: the receiver sees a gap in the numbers.
+    /// Not sent because there was no room: the receiver sees a gap in the numbers. Of latest values those that were overrun before
+    /// anybody read them.
     pub dropped: u64,
     /// Sleeping receivers that this end has woken.
     pub wakes: u64,
@@ -320,12 +327,22 @@ pub struct LaneStats {
     pub locked: Option<bool>,
 }
 
-/// Written by the thread that has the end, read by any.
+/// Written by the thread that has the end, read by any. The halves of a duplex lane may belong to different threads.
 #[derive(Default)]
 struct Counters {
+    sending: CachePadded<SendCounters>,
+    receiving: CachePadded<ReceiveCounters>,
+}
+
+#[derive(Default)]
+struct SendCounters {
     sent: AtomicU64,
     dropped: AtomicU64,
     wakes: AtomicU64,
+}
+
+#[derive(Default)]
+struct ReceiveCounters {
     received: AtomicU64,
     lost: AtomicU64,
     late: AtomicU64,
@@ -342,7 +359,8 @@ struct Shared {
     counters: Counters,
     locked: Option<bool>,
     state: Arc<LaneState>,
-    relay: std::sync::OnceLock<Arc<RelayFlag>>,
+    /// Wakes that the helper has made.
+    relayed: Arc<AtomicU64>,
 }
 
 /// Reads the counters of an end from another thread. A cheap clone; to read it is real-time safe, to clone or drop it is not.
@@ -352,8 +370,9 @@ pub struct LaneCounters(Arc<Shared>);
 impl LaneCounters {
     /// The counters now. Real-time safe.
     pub fn stats(&self) -> LaneStats {
-        let Counters { sent, dropped, wakes, received, lost, late } = &self.0.counters;
-        let relayed = self.0.relay.get().map_or(0, |relay| relay.wakes.load(Ordering::Relaxed));
+        let SendCounters { sent, dropped, wakes } = &*self.0.counters.sending;
+        let ReceiveCounters { received, lost, late } = &*self.0.counters.receiving;
+        let relayed = self.0.relayed.load(Ordering::Relaxed);
         LaneStats {
             sent: sent.load(Ordering::Relaxed),
             dropped: dropped.load(Ordering::Relaxed),
@@ -365,7 +384,7 @@ impl LaneCounters {
         }
     }
 
-    /// Whether the link has not ended, as far as `watch` has seen. Real-time safe: one load.
+    /// Whether the end of which these are is there and the link has not ended, as far as `watch` has seen. Real-time safe: one load.
     #[inline]
     pub fn is_open(&self) -> bool {
         !self.0.state.is_over()
@@ -386,6 +405,7 @@ struct Opened {
     region: Arc<Region>,
     is_main: bool,
     shared: Arc<Shared>,
+    lease: Arc<LaneLease>,
 }
 
 /// A layout that was checked when the lane was opened has its words inside; if not, that is said.
@@ -399,9 +419,10 @@ impl Opened {
             counters: Counters::default(),
             locked: parts.is_locked,
             state: parts.state.clone(),
-            relay: std::sync::OnceLock::new(),
+            relayed: Arc::default(),
         };
-        Self { region: parts.region.clone(), is_main: parts.is_main, shared: Arc::new(shared) }
+        let (region, lease) = (parts.region.clone(), parts.lease.clone());
+        Self { region, is_main: parts.is_main, shared: Arc::new(shared), lease }
     }
 
     fn word64(&self, written_by_main: bool, at: usize) -> Result<Word64> {
@@ -423,15 +444,14 @@ impl Opened {
                     is_due: AtomicBool::new(false),
                     waker: waker.clone(),
                     state: parts.state.clone(),
-                    wakes: AtomicU64::new(0),
+                    wakes: self.shared.relayed.clone(),
                 });
                 parts.engine.relay(&flag)?;
-                let _ = self.shared.relay.set(flag.clone()); // one sender an end
                 Some(flag)
             }
             _ => None,
         };
-        Ok(Rouser { waker, policy, relay, shared: self.shared.clone() })
+        Ok(Rouser { waker, policy, relay, shared: self.shared.clone(), _lease: self.lease.clone() })
     }
 
     /// The part in which this end sleeps.
@@ -458,6 +478,7 @@ struct Rouser {
     policy: WakePolicy,
     relay: Option<Arc<RelayFlag>>,
     shared: Arc<Shared>,
+    _lease: Arc<LaneLease>,
 }
 
 impl Rouser {
@@ -467,7 +488,7 @@ impl Rouser {
         match (self.policy, &self.relay) {
             (WakePolicy::IfParked, _) => {
                 if self.waker.after_publish() {
-                    add(&self.shared.counters.wakes, 1);
+                    add(&self.shared.counters.sending.wakes, 1);
                 }
             }
             // Release: the helper sees what was published before.
@@ -489,6 +510,14 @@ impl Drop for Rouser {
 struct Receiving {
     parking: Parking,
     shared: Arc<Shared>,
+    _lease: Arc<LaneLease>,
+}
+
+impl Receiving {
+    fn new(opened: &Opened, parts: &LaneParts, config: &LaneConfig) -> Result<Self> {
+        let (shared, lease) = (opened.shared.clone(), opened.lease.clone());
+        Ok(Self { parking: opened.parking(parts, config)?, shared, _lease: lease })
+    }
 }
 
 impl std::ops::Deref for Receiving {

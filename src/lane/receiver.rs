@@ -61,7 +61,7 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         let head = opened.word64(!opened.is_main, super::words::HEAD)?;
         Ok(Self {
             consumer: Consumer::new(slots, head),
-            parking: Receiving { parking: opened.parking(parts, config)?, shared: opened.shared.clone() },
+            parking: Receiving::new(opened, parts, config)?,
             region: opened.region.clone(),
             shared: opened.shared.clone(),
             expected: 0,
@@ -82,9 +82,12 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
 
     end_methods!();
 
-    /// Makes all of the lane's memory present in this process and touches what the real-time safe methods use, so that none of
-    /// them is the first. Not real-time safe; call it once, before.
+    /// Makes all of the lane's memory present in this process, so that none of the real-time safe methods is the first to touch a
+    /// page of it. Not real-time safe; call it once, before.
     pub fn prepare(&mut self) {
+        if self.shared.state.is_over() {
+            return;
+        }
         self.region.prefault();
         let _ = (self.look(), self.stats(), self.is_open(), Instant::now());
     }
@@ -133,9 +136,9 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         self.consumer.release();
         let lost = found.number.wrapping_sub(self.expected);
         self.expected = found.number.wrapping_add(1);
-        add(&self.shared.counters.received, 1);
+        add(&self.shared.counters.receiving.received, 1);
         if lost != 0 {
-            add(&self.shared.counters.lost, lost.into());
+            add(&self.shared.counters.receiving.lost, lost.into());
         }
         Received { len: found.len, number: found.number.into(), lost: lost.into() }
     }
@@ -156,6 +159,10 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
 
     #[inline(always)]
     fn copy(&self, found: Found, to: &mut T) -> Result<(), LaneError> {
+        // A record that was looked at before the process was forked has no memory in the copy.
+        if self.shared.state.is_over() && self.shared.state.is_forked_copy() {
+            return Err(LaneError::Closed);
+        }
         let to = to.bytes_mut().get_mut(..found.len).ok_or(LaneError::TooLong)?;
         self.consumer.slots().read(self.consumer.index(), 0, to);
         Ok(())
@@ -174,17 +181,23 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
 
     /// Takes the next record, waiting for it until `deadline` (of the monotonic clock): looks for as long as
     /// [`LaneConfig::spin`] says, then sleeps. A deadline that is over means one look. Not real-time safe in the strict sense: it
-    /// reads the clock, and sleeping is a system call.
+    /// reads the clock, and sleeping is a system call, which on an ordinary thread ends up to 50 µs late (the kernel's timer slack).
     ///
     /// # Errors
     ///
     /// [`LaneError::TimedOut`]; else as [`try_recv`](Self::try_recv). The end of the link ends the wait at once.
     pub fn recv_until(&mut self, to: &mut T, deadline: Instant) -> Result<Received, LaneError> {
+        let mut waited = false;
         loop {
-            match self.try_recv(to)? {
-                Some(received) => return Ok(received),
-                None => self.wait(deadline)?,
+            if let Some(received) = self.try_recv(to)? {
+                return Ok(received);
             }
+            // A peer could show and hide something for ever.
+            if waited && Instant::now() >= deadline {
+                return Err(LaneError::TimedOut);
+            }
+            self.wait(deadline)?;
+            waited = true;
         }
     }
 
@@ -206,25 +219,64 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         to: &mut T,
         deadline: Instant,
     ) -> Result<Received, LaneError> {
+        let mut late = 0;
+        let mut waited = false;
         loop {
             match self.look()? {
                 Some(found) if found.number == number => {
                     self.copy(found, to)?;
-                    self.consumer.release();
-                    add(&self.shared.counters.received, 1);
-                    return Ok(Received { len: found.len, number: number.into(), lost: 0 });
+                    return Ok(Received { lost: 0, ..self.leave_numbered(found) });
                 }
-                Some(_) => {
-                    self.consumer.release();
-                    add(&self.shared.counters.late, 1);
-                    // A peer could go on with others for ever.
-                    if Instant::now() >= deadline {
+                Some(found) => {
+                    self.leave_numbered(found);
+                    add(&self.shared.counters.receiving.late, 1);
+                    late += 1;
+                    // As many as there can be at once are left behind whatever the time is, because the right one may lie behind
+                    // them. A peer could go on with others for ever.
+                    if late > self.consumer.slots().count() && Instant::now() >= deadline {
                         return Err(LaneError::TimedOut);
                     }
                 }
-                None => self.wait(deadline)?,
+                None if waited && Instant::now() >= deadline => return Err(LaneError::TimedOut),
+                None => {
+                    self.wait(deadline)?;
+                    waited = true;
+                }
             }
         }
+    }
+
+    /// Takes the record of this number if it is there; those of other numbers before it are thrown away.
+    pub(super) fn try_recv_numbered(&mut self, number: u32, to: &mut T) -> Result<Option<Received>, LaneError> {
+        for _ in 0..=self.consumer.slots().count() {
+            match self.look()? {
+                Some(found) if found.number == number => {
+                    self.copy(found, to)?;
+                    return Ok(Some(Received { lost: 0, ..self.leave_numbered(found) }));
+                }
+                Some(found) => {
+                    self.leave_numbered(found);
+                    add(&self.shared.counters.receiving.late, 1);
+                }
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Records that there can be at once.
+    pub(super) fn slots(&self) -> usize {
+        self.consumer.slots().count()
+    }
+
+    pub(super) fn count_late(&self) {
+        add(&self.shared.counters.receiving.late, 1);
+    }
+
+    /// Leaves a record behind whose number is no running one.
+    fn leave_numbered(&mut self, found: Found) -> Received {
+        self.expected = found.number;
+        self.leave(found)
     }
 }
 
@@ -235,6 +287,7 @@ impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneReceiver<T> {
 }
 
 /// A record that lies in the lane. Dropped without [`release`](Self::release), it stays there.
+#[must_use = "it stays in the lane until it is released"]
 pub struct Record<'a, T: LaneRecord + ?Sized> {
     receiver: &'a mut LaneReceiver<T>,
     found: Found,

@@ -10,11 +10,14 @@ use crate::parking::WakePolicy;
 use crate::records::Producer;
 use crate::region::Region;
 use crate::slots::Slots;
-use crate::sync::Arc;
+use crate::sync::{Arc, Ordering};
 use bytemuck::Pod;
 use std::marker::PhantomData;
 
 /// Sends records, in order. See the [module](super).
+///
+/// A record that finds no room is dropped and its number with it, so that the receiver sees the gap: a loop that tries again until it
+/// succeeds makes gaps where nothing is missing, and asks [`is_full`](Self::is_full) instead.
 ///
 /// Dropping it closes the lane: the receiver gets what was sent before. Not real-time safe.
 pub struct LaneSender<T: LaneRecord + ?Sized> {
@@ -69,9 +72,12 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
 
     end_methods!();
 
-    /// Makes all of the lane's memory present in this process and touches what the real-time safe methods use, so that none of
-    /// them is the first. Not real-time safe; call it once, before.
+    /// Makes all of the lane's memory present in this process, so that none of the real-time safe methods is the first to touch a
+    /// page of it. Not real-time safe; call it once, before.
     pub fn prepare(&mut self) {
+        if self.shared().state.is_over() {
+            return;
+        }
         self.region.prefault();
         let _ = (self.is_full(), self.stats(), self.is_open());
     }
@@ -105,7 +111,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
         let checked = self.check(len);
         if checked == Err(LaneError::Full) {
             self.number = self.number.wrapping_add(1);
-            add(&self.rouser.shared.counters.dropped, 1);
+            add(&self.rouser.shared.counters.sending.dropped, 1);
         }
         checked
     }
@@ -122,7 +128,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     fn publish(&mut self) {
         let records = self.producer.pending();
         self.producer.publish();
-        add(&self.rouser.shared.counters.sent, records);
+        add(&self.rouser.shared.counters.sending.sent, records);
         self.rouser.after_publish();
     }
 
@@ -172,7 +178,8 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// Begins several records that the receiver sees all at once, when they are
     /// [committed](LaneBatch::commit): a block's events, or a stream at the rate of memory. Real-time safe.
     pub fn batch(&mut self) -> LaneBatch<'_, T> {
-        LaneBatch { first: self.number, sender: self }
+        let dropped = self.rouser.shared.counters.sending.dropped.load(Ordering::Relaxed);
+        LaneBatch { first: self.number, dropped, sender: self }
     }
 
     /// Borrows the place of the next record, to fill it where it lies. Nothing is sent before it is committed; dropping it
@@ -183,8 +190,23 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// As [`try_send`](Self::try_send), but nothing is dropped or counted.
     #[inline]
     pub fn loan(&mut self) -> Result<LaneLoan<'_, T>, LaneError> {
+        self.loan_as(self.number)
+    }
+}
+
+impl<T: LaneRecord + ?Sized> LaneSender<T> {
+    /// The same for a record with a number of the caller's.
+    #[inline(always)]
+    pub(super) fn loan_as(&mut self, number: u32) -> Result<LaneLoan<'_, T>, LaneError> {
         self.check(0)?;
-        Ok(LaneLoan { sender: self })
+        Ok(LaneLoan { number, sender: self })
+    }
+
+    /// A loan or a batch that was begun before the process was forked has no memory in the copy.
+    #[inline(always)]
+    fn is_forked_copy(&self) -> bool {
+        let state = &self.rouser.shared.state;
+        state.is_over() && state.is_forked_copy()
     }
 }
 
@@ -194,12 +216,14 @@ impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneSender<T> {
     }
 }
 
-/// Records that are published together. Dropped without [`commit`](Self::commit), none of them is sent.
+/// Records that are published together. Dropped without [`commit`](Self::commit), none of them is sent, and it is as if there had
+/// been none; that takes as many steps as there are records.
 #[must_use = "dropping it sends nothing: commit it"]
 pub struct LaneBatch<'a, T: LaneRecord + ?Sized> {
     sender: &'a mut LaneSender<T>,
-    /// The number before its first record.
+    /// The number before its first record, and how many were dropped before.
     first: u32,
+    dropped: u64,
 }
 
 impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
@@ -229,27 +253,43 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
 
     /// Sends them; the receiver finds all or none. Real-time safe.
     #[inline]
-    pub fn commit(self) {
-        if !self.is_empty() {
+    pub fn commit(mut self) {
+        if !self.is_empty() && !self.sender.is_forked_copy() {
             self.sender.publish();
         }
-        // The drop then finds nothing to take back, and the numbers stay.
+        // Nothing is left to be taken back.
+        self.first = self.sender.number;
+        self.dropped = self.sender.rouser.shared.counters.sending.dropped.load(Ordering::Relaxed);
     }
 }
 
 impl<T: LaneRecord + ?Sized> Drop for LaneBatch<'_, T> {
     fn drop(&mut self) {
-        if !self.is_empty() {
+        if !self.is_empty() && !self.sender.is_forked_copy() {
             self.sender.producer.abandon();
-            self.sender.number = self.first;
         }
+        self.sender.number = self.first;
+        self.sender.rouser.shared.counters.sending.dropped.store(self.dropped, Ordering::Relaxed);
+    }
+}
+
+impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneBatch<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneBatch").field("len", &self.len()).finish()
     }
 }
 
 /// The place of a record that is being written.
 #[must_use = "dropping it sends nothing: commit it"]
 pub struct LaneLoan<'a, T: LaneRecord + ?Sized> {
+    number: u32,
     sender: &'a mut LaneSender<T>,
+}
+
+impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneLoan<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneLoan").field("capacity", &self.capacity()).finish()
+    }
 }
 
 impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
@@ -269,7 +309,9 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
         if at > self.capacity() || bytes.len() > self.capacity() - at {
             return Err(LaneError::TooLong);
         }
-        self.sender.producer.slots().write(self.sender.producer.index(), at, bytes);
+        if !self.sender.is_forked_copy() {
+            self.sender.producer.slots().write(self.sender.producer.index(), at, bytes);
+        }
         Ok(())
     }
 
@@ -298,7 +340,10 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
     #[inline(always)]
     fn send(self, len: usize) {
         let sender = self.sender;
-        sender.producer.push(sender.number, len);
+        if sender.is_forked_copy() {
+            return;
+        }
+        sender.producer.push(self.number, len);
         sender.number = sender.number.wrapping_add(1);
         sender.publish();
     }
@@ -308,7 +353,9 @@ impl<T: Pod> LaneLoan<'_, T> {
     /// Fills the whole record. Real-time safe.
     #[inline]
     pub fn write(&mut self, record: &T) {
-        self.sender.producer.slots().write(self.sender.producer.index(), 0, record.bytes());
+        if !self.sender.is_forked_copy() {
+            self.sender.producer.slots().write(self.sender.producer.index(), 0, record.bytes());
+        }
     }
 
     /// Sends the record. Real-time safe.

@@ -36,8 +36,8 @@ use std::time::Instant;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct LaneDuplex<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> {
-    sender: LaneSender<S>,
-    receiver: LaneReceiver<R>,
+    pub(super) sender: LaneSender<S>,
+    pub(super) receiver: LaneReceiver<R>,
     /// The number of the last request that was sent, and of the last one received.
     asked: u32,
     answering: u32,

@@ -22,7 +22,7 @@ use std::time::Instant;
 pub struct LatestWriter<T: LaneRecord + ?Sized> {
     writer: Writer,
     rouser: Rouser,
-    region: Arc<Region>,
+    pub(super) region: Arc<Region>,
     _record: PhantomData<fn(&T)>,
     _one_thread: NotSync,
 }
@@ -222,7 +222,7 @@ impl LatestLoan<'_, [u8]> {
 pub struct LatestReader<T: LaneRecord + ?Sized> {
     reader: Reader,
     parking: Receiving,
-    region: Arc<Region>,
+    pub(super) region: Arc<Region>,
     shared: Arc<Shared>,
     /// Values known of: the next one has this number, if none is overrun.
     expected: u64,

@@ -363,16 +363,12 @@ struct Shared {
     relayed: Arc<AtomicU64>,
 }
 
-/// Reads the counters of an end from another thread. A cheap clone; to read it is real-time safe, to clone or drop it is not.
-#[derive(Clone)]
-pub struct LaneCounters(Arc<Shared>);
-
-impl LaneCounters {
-    /// The counters now. Real-time safe.
-    pub fn stats(&self) -> LaneStats {
-        let SendCounters { sent, dropped, wakes } = &*self.0.counters.sending;
-        let ReceiveCounters { received, lost, late } = &*self.0.counters.receiving;
-        let relayed = self.0.relayed.load(Ordering::Relaxed);
+impl Shared {
+    /// Without a count of who holds it: whoever gives back the last one frees.
+    fn stats(&self) -> LaneStats {
+        let SendCounters { sent, dropped, wakes } = &*self.counters.sending;
+        let ReceiveCounters { received, lost, late } = &*self.counters.receiving;
+        let relayed = self.relayed.load(Ordering::Relaxed);
         LaneStats {
             sent: sent.load(Ordering::Relaxed),
             dropped: dropped.load(Ordering::Relaxed),
@@ -380,8 +376,19 @@ impl LaneCounters {
             received: received.load(Ordering::Relaxed),
             lost: lost.load(Ordering::Relaxed),
             late: late.load(Ordering::Relaxed),
-            locked: self.0.locked,
+            locked: self.locked,
         }
+    }
+}
+
+/// Reads the counters of an end from another thread. A cheap clone; to read it is real-time safe, to clone or drop it is not.
+#[derive(Clone)]
+pub struct LaneCounters(Arc<Shared>);
+
+impl LaneCounters {
+    /// The counters now. Real-time safe.
+    pub fn stats(&self) -> LaneStats {
+        self.0.stats()
     }
 
     /// Whether the end of which these are is there and the link has not ended, as far as `watch` has seen. Real-time safe: one load.
@@ -554,7 +561,7 @@ macro_rules! end_methods {
 
         /// The counters now. Real-time safe.
         pub fn stats(&self) -> crate::lane::LaneStats {
-            crate::lane::LaneCounters(self.shared().clone()).stats()
+            self.shared().stats()
         }
 
         /// The counters for other threads. Not real-time safe.

@@ -32,7 +32,7 @@ pub struct Received {
 pub struct LaneReceiver<T: LaneRecord + ?Sized> {
     consumer: Consumer,
     parking: Receiving,
-    region: Arc<Region>,
+    pub(super) region: Arc<Region>,
     shared: Arc<Shared>,
     /// The number of the next record, if none is missing.
     expected: u32,

@@ -23,7 +23,7 @@ use std::marker::PhantomData;
 pub struct LaneSender<T: LaneRecord + ?Sized> {
     producer: Producer,
     rouser: Rouser,
-    region: Arc<Region>,
+    pub(super) region: Arc<Region>,
     /// Of the next record.
     number: u32,
     is_corrupt: bool,

@@ -571,3 +571,6 @@ macro_rules! end_methods {
     };
 }
 use end_methods;
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -9,18 +9,24 @@ use futures::executor::block_on;
 use ringmain::{
     Args, Backing, Credentials, Error, ErrorKind, ErrorReport, ExitStatus, FromArgs, GoneReason, HandlerError,
     IntoArgs, Invoke, IpcMain, IpcMainBuilder, IpcMainEvent, IpcMainInvokeEvent, IpcRenderer, IpcRendererBuilder,
-    IpcRendererEvent, ListenerId, Process, Result, Stats, ValueError, Wait, WebContents,
+    IpcRendererEvent, LaneConfig, LaneDuplex, LaneError, LaneGroup, LaneReceiver, LaneSender, LatestReader,
+    LatestWriter, ListenerId, Process, Result, Stats, ValueError, Wait, WakePolicy, WebContents,
 };
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{Gate, PATIENCE, bounded, builder, connected, next, pair, pair_of, spawn, until};
 
 #[test]
 fn children() {
-    support::play(&[("last act", last_act), ("forker", forker), ("fork of main", fork_of_main)]);
+    support::play(&[
+        ("last act", last_act),
+        ("forker", forker),
+        ("fork of main", fork_of_main),
+        ("fork with lanes", fork_with_lanes),
+    ]);
 }
 
 // ---- types ------------------------------------------------------------------------------------------------------
@@ -591,4 +597,91 @@ fn fork_of_main() {
 #[test]
 fn a_forked_copy_of_a_main_is_told_so_and_harms_nobody() {
     support::alone("fork of main");
+}
+
+/// Each kind of end, with something in it that was sent and not received.
+struct LaneEnds {
+    records: (LaneSender<u64>, LaneReceiver<u64>),
+    relayed: (LaneReceiver<u64>, LaneSender<u64>),
+    values: (LatestWriter<u64>, LatestReader<u64>),
+    group: LaneGroup<u64, u64>,
+    plugin: LaneDuplex<u64, u64>,
+}
+
+/// What a copy finds out about lanes: that they are closed, by each call, and that it can drop them.
+fn check_lanes(mut ends: LaneEnds) {
+    let (closed, soon) = (LaneError::Closed, Instant::now() + PATIENCE);
+    let LaneEnds { records, relayed, values, group, plugin } = &mut ends;
+    for sender in [&mut records.0, &mut relayed.1] {
+        assert_eq!(sender.try_send(&1), Err(closed));
+        assert_eq!(sender.batch().push(&1), Err(closed));
+        assert_eq!(sender.loan().err(), Some(closed));
+        assert!(!sender.is_open() && !sender.is_full() && sender.room() == 0 && !sender.counters().is_open());
+        sender.prepare();
+    }
+    for receiver in [&mut records.1, &mut relayed.0] {
+        assert_eq!(receiver.try_recv(&mut 0), Err(closed), "what lies there is the original's to receive");
+        assert_eq!(receiver.peek().err(), Some(closed));
+        assert_eq!(receiver.recv_until(&mut 0, soon), Err(closed));
+        assert!(!receiver.is_open());
+        receiver.prepare();
+    }
+    assert_eq!((values.0.write(&1), values.0.loan().err()), (Err(closed), Some(closed)));
+    assert_eq!(
+        (values.1.read(&mut 0), values.1.take(), values.1.copy_to(&mut 0)),
+        (Err(closed), Err(closed), Err(closed))
+    );
+    assert_eq!(values.1.read_until(&mut 0, soon), Err(closed));
+    values.0.prepare();
+    values.1.prepare();
+    assert_eq!((group.start(0, &1), group.wait_all(soon), group.response(0)), (Err(closed), 0, Err(closed)));
+    assert_eq!(plugin.recv_request_until(&mut 0, soon), Err(closed));
+    assert_eq!((plugin.send_response(&1), plugin.exchange(&1, &mut 0, soon)), (Err(closed), Err(closed)));
+    let _ = (records.0.stats(), records.1.stats(), format!("{:?} {values:?} {group:?} {plugin:?}", relayed));
+    drop(ends);
+}
+
+fn fork_with_lanes() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    let config = LaneConfig::new().capacity(8);
+    let relay = config.clone().wake(WakePolicy::Relay);
+    let mut group = LaneGroup::new();
+    group.push(web_contents.lane("group", &config).unwrap());
+    let mut ends = LaneEnds {
+        records: (web_contents.lane("records", &config).unwrap(), ipc_renderer.lane("records", &config).unwrap()),
+        relayed: (web_contents.lane("relayed", &relay).unwrap(), ipc_renderer.lane("relayed", &relay).unwrap()),
+        values: (web_contents.lane("values", &config).unwrap(), ipc_renderer.lane("values", &config).unwrap()),
+        plugin: ipc_renderer.lane("group", &config).unwrap(),
+        group,
+    };
+    ends.records.0.try_send(&7).unwrap();
+    ends.relayed.1.try_send(&8).unwrap();
+    ends.values.0.write(&9).unwrap();
+    ends.group.start(0, &10).unwrap();
+    let mut ends = Some(ends);
+    in_a_forked_copy(|| {
+        check_lanes(ends.take().unwrap());
+        forked(web_contents.lane::<LaneSender<u64>>("another", &config));
+        forked(ipc_renderer.lane::<LaneSender<u64>>("another", &config));
+    });
+    // For the original nothing has happened: all ends are open, and what was sent is there.
+    let LaneEnds { mut records, mut relayed, mut values, mut group, mut plugin } = ends.take().unwrap();
+    assert!(records.0.is_open() && records.1.is_open() && relayed.0.is_open() && values.0.is_open());
+    let (mut got, soon) = ([0; 4], Instant::now() + PATIENCE);
+    records.1.recv_until(&mut got[0], soon).unwrap();
+    relayed.0.recv_until(&mut got[1], soon).unwrap();
+    values.1.read_until(&mut got[2], soon).unwrap();
+    plugin.recv_request_until(&mut got[3], soon).unwrap();
+    assert_eq!(got, [7, 8, 9, 10]);
+    plugin.send_response(&11).unwrap();
+    assert_eq!((group.wait_all(soon), group.response(0)), (1, Ok(&11)));
+    records.0.try_send(&12).unwrap();
+    records.1.recv_until(&mut got[0], soon).unwrap();
+    assert_eq!(got[0], 12);
+}
+
+#[test]
+fn the_lanes_of_a_forked_copy_are_closed_and_those_of_the_original_go_on() {
+    support::alone("fork with lanes");
 }

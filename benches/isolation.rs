@@ -17,17 +17,21 @@
 //! For the storm there are ten seconds more of each, in which the honest renderer makes a thousand calls a second: what its
 //! calls take then, and how much of a core main uses.
 //!
+//! And lanes: a thread of main's exchanges a block of 64 samples with a plug-in each millisecond; what that takes when nothing
+//! else happens, while a handler of the same link is blocked, while messages of 64 MiB follow each other over the same link,
+//! and while they do so over another main's link between the same processes, which is the machine's part of it.
+//!
 //! `cargo bench --bench isolation` takes about a minute, `-- --quick` and `-- --test` some seconds.
 #![allow(missing_docs)]
 
 mod support;
 
-use ringmain::{ErrorKind, IpcMain, IpcRenderer, WebContents};
+use ringmain::{ErrorKind, IpcMain, IpcRenderer, LaneConfig, LaneDuplex, LaneError, WebContents};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType};
 use std::hint::black_box;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{Core, Peer};
 
@@ -350,8 +354,153 @@ fn beside(what: &str, main: &Peer, ipc_renderer: &IpcRenderer, rounds: u32, time
     }
 }
 
+// ---- lanes --------------------------------------------------------------------------------------------------------
+
+type Block = [f32; 64];
+
+/// Of a message that passes meanwhile.
+const LARGE: usize = 64 << 20;
+
+/// Two renderers of two mains: both do what they are told, one of them answers in a lane.
+fn play_plugin(with: &str) {
+    support::outlive_no_bench();
+    let connect = |which: &str| {
+        let builder = IpcRenderer::builder().max_message_size(2 * LARGE).queue_limit(3 * LARGE);
+        let ipc_renderer = builder.connect_to(&format!("{which}-{with}")).expect("connected");
+        let flows = Arc::new(AtomicU64::new(0));
+        let (set, sends) = (flows.clone(), ipc_renderer.clone());
+        ipc_renderer.on("flow", move |_event, (number,): (u64,)| {
+            set.store(number, Ordering::Release);
+            let (flows, sends) = (set.clone(), sends.clone());
+            // Until it is told another number.
+            std::thread::spawn(move || {
+                let text = "x".repeat(LARGE);
+                while number != 0 && flows.load(Ordering::Acquire) == number {
+                    sends.invoke::<usize>("length", (&text,)).wait().expect("its length");
+                }
+                if number != 0 {
+                    sends.send("ended", ()).expect("sent");
+                }
+            });
+        });
+        let blocks = ipc_renderer.clone();
+        ipc_renderer.on("block", move |_event, ()| blocks.invoke::<()>("block", ()).detach());
+        ipc_renderer
+    };
+    let (lane, _other) = (connect("lane"), connect("other"));
+    let mut plugin: LaneDuplex<Block, Block> = lane.lane("plug-in", &LaneConfig::new()).expect("its end");
+    std::thread::spawn(move || {
+        let mut block = [0.0; 64];
+        loop {
+            match plugin.recv_request_until(&mut block, Instant::now() + support::PATIENCE) {
+                Ok(_) => plugin.send_response(&block.map(|sample| sample * 0.5)).expect("room"),
+                Err(LaneError::TimedOut) => {}
+                Err(_) => return,
+            }
+        }
+    });
+    support::serve("plug-in");
+}
+
+/// A main of this process for a plug-in, whose handler blocks as long as the mutex is held.
+fn host(which: &str, held: &Arc<Mutex<()>>, ended: &Arc<AtomicU64>) -> IpcMain {
+    let ipc_main = IpcMain::builder().max_message_size(2 * LARGE).queue_limit(3 * LARGE).build().expect("a main");
+    ipc_main.handle("length", |_event, (text,): (String,)| Ok(text.len())).expect("a handler");
+    let (held, ended) = (held.clone(), ended.clone());
+    ipc_main.on("ended", move |_event, ()| _ = ended.fetch_add(1, Ordering::Release));
+    let blocks = move |_event, ()| {
+        let _held = held.lock();
+        Ok(())
+    };
+    ipc_main.handle("block", blocks).expect("a handler");
+    ipc_main.listen(&format!("{which}-{}", std::process::id())).expect("a name of its own");
+    ipc_main
+}
+
+/// Exchanges a block each millisecond for `time`: nanoseconds of each.
+fn exchanges(lane: &mut LaneDuplex<Block, Block>, time: Duration) -> Vec<f64> {
+    let (start, mut taken, mut answer) = (Instant::now(), Vec::new(), [0.0; 64]);
+    for number in 1_u32.. {
+        let due = start + number * Duration::from_millis(1);
+        if due > start + time {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let asked = Instant::now();
+        lane.exchange(&[1.0; 64], &mut answer, asked + support::PATIENCE).expect("an answer");
+        taken.push(asked.elapsed().as_nanos() as f64);
+    }
+    taken
+}
+
+/// Exchanges blocks until it holds.
+fn exchanges_until(lane: &mut LaneDuplex<Block, Block>, else_what: &str, holds: impl Fn() -> bool) {
+    let until = Instant::now() + support::PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "{else_what}");
+        exchanges(lane, Duration::from_millis(2));
+    }
+}
+
+fn lanes(rounds: u32, time: Duration) {
+    let held = Arc::new(Mutex::new(()));
+    let ended = Arc::new(AtomicU64::new(0));
+    let mains = [host("lane", &held, &ended), host("other", &held, &ended)];
+    let plugin = {
+        let mains = mains.clone();
+        let (opened, lane) = std::sync::mpsc::channel();
+        mains[0].on_renderer_connected(move |renderer| {
+            let _ = opened.send(renderer.lane::<LaneDuplex<Block, Block>>("plug-in", &LaneConfig::new()));
+        });
+        let plugin = Peer::start("plugin", &std::process::id().to_string());
+        (plugin, lane.recv_timeout(support::PATIENCE).expect("a plug-in").expect("main's end"))
+    };
+    let (plugin, mut lane) = plugin;
+    let _awake = plugin.awake();
+    let renderers = [0, 1].map(|at: usize| mains[at].all_web_contents().remove(0));
+    let conditions = ["quiet", "its handler is blocked", "64 MiB over its link", "64 MiB over another link"];
+    let mut taken = conditions.map(|_| Vec::new());
+    let mut flows = 0;
+    for _ in 0..rounds {
+        for (at, taken) in taken.iter_mut().enumerate() {
+            exchanges(&mut lane, time / 10); // both are warm
+            match at {
+                0 => taken.extend(exchanges(&mut lane, time)),
+                1 => {
+                    let holds = held.lock();
+                    renderers[0].send("block", ()).expect("sent");
+                    taken.extend(exchanges(&mut lane, time));
+                    drop(holds);
+                }
+                _ => {
+                    flows += 1;
+                    let renderer = &renderers[at - 2];
+                    let before = renderer.stats().bytes_received;
+                    renderer.send("flow", (flows,)).expect("sent");
+                    exchanges_until(&mut lane, "nothing flows", || {
+                        renderer.stats().bytes_received >= before + LARGE as u64
+                    });
+                    taken.extend(exchanges(&mut lane, time));
+                    renderer.send("flow", (0,)).expect("sent");
+                    exchanges_until(&mut lane, "it flows on", || ended.load(Ordering::Acquire) == flows);
+                }
+            }
+        }
+    }
+    println!("a lane's exchange of 64 samples, each millisecond, beside messages of its link");
+    for (what, taken) in conditions.iter().zip(&taken) {
+        println!(
+            "    {what:26} p50 {:>8.1} µs, p99 {:>8.1} µs, most {:>8.1} µs, of {}",
+            at(taken, 0.5) / 1e3,
+            at(taken, 0.99) / 1e3,
+            at(taken, 1.0) / 1e3,
+            taken.len()
+        );
+    }
+}
+
 fn main() {
-    if support::plays(&[("main", play_main), ("beside", play_beside)]) {
+    if support::plays(&[("main", play_main), ("beside", play_beside), ("plugin", play_plugin)]) {
         return;
     }
     let is_short = std::env::args().any(|argument| argument == "--quick" || argument == "--test");
@@ -367,4 +516,5 @@ fn main() {
     }
     let _awake = main.awake();
     drop(ipc_renderer);
+    lanes(rounds.min(5), Duration::from_millis(time * 5));
 }

@@ -208,6 +208,13 @@ fn exchanges<T: Pod>(world: &World) -> Act {
     plugin.prepare();
     let (block, mut got, now) = (T::zeroed(), T::zeroed(), Instant::now());
     Box::new(move || {
+        assert!(matches!(plugin.try_recv_request(&mut got), Ok(None)));
+        let Ok(mut loan) = host.loan_request() else { panic!("no room") };
+        loan.write(&block);
+        loan.commit();
+        assert!(matches!(host.try_recv_response(&mut got), Ok(None)));
+        assert!(matches!(plugin.try_recv_request(&mut got), Ok(Some(_))) && plugin.send_response(&block).is_ok());
+        assert!(matches!(host.try_recv_response(&mut got), Ok(Some(_))));
         // What is there is found by the first look, without the clock.
         assert!(host.send_request(&block).is_ok() && plugin.recv_request_until(&mut got, now).is_ok());
         assert!(plugin.send_response(&block).is_ok() && host.recv_response_until(&mut got, now).is_ok());

@@ -41,8 +41,8 @@ const SCENES: &[(&str, usize, Make)] = &[
     ("writer", 3, writer),
     ("reader", 4, reader),
     ("reader of bytes", 4, reader_of_bytes),
-    ("who asks", 3, asks),
-    ("who answers", 2, answers),
+    ("who asks", 5, asks),
+    ("who answers", 3, answers),
 ];
 
 fn config() -> LaneConfig {
@@ -218,6 +218,11 @@ fn asks(main: &WebContents, renderer: &IpcRenderer, name: &str) -> Scene {
     let act = Box::new(move |which: usize| match which {
         0 => host.send_request(&[1; SIZE]),
         1 => host.exchange(&[2; SIZE], &mut 0, past()).map(drop),
+        2 => host.try_recv_response(&mut 0).map(drop),
+        3 => {
+            host.loan_request()?.commit();
+            Ok(())
+        }
         _ => host.recv_response_until(&mut 0, past()).map(drop),
     });
     let peer = Box::new(move || {
@@ -234,6 +239,7 @@ fn answers(main: &WebContents, renderer: &IpcRenderer, name: &str) -> Scene {
     let (ours, theirs) = (plugin.sender.region.clone(), host.sender.region.clone());
     let act = Box::new(move |which: usize| match which {
         0 => plugin.recv_request_until(&mut [0; SIZE], past()).map(drop),
+        1 => plugin.try_recv_request(&mut [0; SIZE]).map(drop),
         _ => plugin.send_response(&4),
     });
     Scene { ours, theirs, act, peer: Box::new(move || _ = host.exchange(&[1; SIZE], &mut 0, past())) }

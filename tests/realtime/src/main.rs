@@ -99,7 +99,8 @@ macro_rules! records {
      $write:ident, $write_loan:ident, $read:ident, $take:ident) => {{
         let value: $type = $value;
         let sender = |world: &mut World| {
-            let (sender, mut receiver, peer) = world.both::<LaneSender<$type>, LaneReceiver<$type>>(WakePolicy::IfParked);
+            let (sender, mut receiver, peer) =
+                world.both::<LaneSender<$type>, LaneReceiver<$type>>(WakePolicy::IfParked);
             (sender, move || _ = receiver.try_recv(&mut value.clone()), peer)
         };
         let receiver = |world: &mut World| {
@@ -162,8 +163,19 @@ type Block = [f32; 64];
 fn exchanges(world: &mut World) {
     let past = Instant::now();
     let host = |world: &mut World| {
-        let (host, mut plugin, peer) = world.both::<LaneDuplex<Block, Block>, LaneDuplex<Block, Block>>(WakePolicy::Never);
-        (host, move || _ = plugin.recv_request_until(&mut [0.0; 64], past).and_then(|_| plugin.send_response(&[0.5; 64])), peer)
+        let (host, mut plugin, peer) =
+            world.both::<LaneDuplex<Block, Block>, LaneDuplex<Block, Block>>(WakePolicy::Never);
+        (
+            host,
+            move || _ = plugin.recv_request_until(&mut [0.0; 64], past).and_then(|_| plugin.send_response(&[0.5; 64])),
+            peer,
+        )
+    };
+    // Whose peer sends one after the other.
+    let plugin = |world: &mut World| {
+        let (plugin, mut host, peer) =
+            world.both::<LaneDuplex<Block, Block>, LaneDuplex<Block, Block>>(WakePolicy::Never);
+        (plugin, move || _ = host.send_request(&[0.5; 64]), peer)
     };
     let group = |world: &mut World| {
         let mut group = LaneGroup::<Block, Block>::new();
@@ -172,6 +184,9 @@ fn exchanges(world: &mut World) {
         (group, move || honest(), peer)
     };
     cases!(world, "send_request", host, |end: &mut _| proven::request(end, &[1.0; 64]));
+    cases!(world, "loan_request", host, |end: &mut _| proven::request_loan(end, &[1.0; 64]));
+    cases!(world, "try_recv_request", plugin, |end: &mut _| proven::take_request(end, &mut [1.0; 64]));
+    cases!(world, "try_recv_response", plugin, |end: &mut _| proven::take_response(end, &mut [1.0; 64]));
     cases!(world, "send_response", host, |end: &mut _| proven::response(end, &[1.0; 64]));
     cases!(world, "LaneGroup::start", group, |end: &mut _| proven::group_start(end, &[1.0; 64]));
     cases!(world, "LaneGroup::response", group, |end: &mut _| proven::group_response(end));
@@ -212,22 +227,60 @@ fn main() {
     let ipc_renderer = ipc_main.attach().expect("a renderer");
     let world = &mut World { ipc_main, ipc_renderer, lanes: 0, is_counted, calls: 0 };
     records!(
-        world, "8 B", u64, 7, send_8, recv_8, batch_8, batch_dropped_8, loan_8, peek_8, write_8, write_loan_8, read_8, take_8
+        world,
+        "8 B",
+        u64,
+        7,
+        send_8,
+        recv_8,
+        batch_8,
+        batch_dropped_8,
+        loan_8,
+        peek_8,
+        write_8,
+        write_loan_8,
+        read_8,
+        take_8
     );
     records!(
-        world, "64 B", [u64; 8], [7; 8], send_64, recv_64, batch_64, batch_dropped_64, loan_64, peek_64, write_64,
-        write_loan_64, read_64, take_64
+        world,
+        "64 B",
+        [u64; 8],
+        [7; 8],
+        send_64,
+        recv_64,
+        batch_64,
+        batch_dropped_64,
+        loan_64,
+        peek_64,
+        write_64,
+        write_loan_64,
+        read_64,
+        take_64
     );
     records!(
-        world, "4 KiB", [u8; LONG], [7; LONG], send_4096, recv_4096, batch_4096, batch_dropped_4096, loan_4096, peek_4096,
-        write_4096, write_loan_4096, read_4096, take_4096
+        world,
+        "4 KiB",
+        [u8; LONG],
+        [7; LONG],
+        send_4096,
+        recv_4096,
+        batch_4096,
+        batch_dropped_4096,
+        loan_4096,
+        peek_4096,
+        write_4096,
+        write_loan_4096,
+        read_4096,
+        take_4096
     );
     bytes(world);
     exchanges(world);
     state(world);
     println!(
         "{} real-time safe functions have no panic left; {} calls of them, on lanes empty, full, around their end and hostile",
-        proven::COUNT, world.calls
+        proven::COUNT,
+        world.calls
     );
     #[cfg(feature = "panics")]
     println!("{}", proven::panics(std::env::args().len()));

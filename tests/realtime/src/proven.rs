@@ -1,9 +1,7 @@
 //! What is proven: one function for each real-time safe operation.
 
 use ringmain::lane::Received;
-use ringmain::{
-    LaneCounters, LaneDuplex, LaneError, LaneGroup, LaneReceiver, LaneSender, LatestReader, LatestWriter,
-};
+use ringmain::{LaneCounters, LaneDuplex, LaneError, LaneGroup, LaneReceiver, LaneSender, LatestReader, LatestWriter};
 
 /// Dropped by a panic alone. Left in a function, it names what the linker does not find.
 struct Left;
@@ -138,6 +136,18 @@ all! {
     }
     fn request(host: &mut LaneDuplex<Block, Block>, block: &Block) -> Result<()> {
         host.send_request(block)
+    }
+    fn request_loan(host: &mut LaneDuplex<Block, Block>, block: &Block) -> Result<()> {
+        let mut loan = host.loan_request()?;
+        loan.write(block);
+        loan.commit();
+        Ok(())
+    }
+    fn take_request(plugin: &mut LaneDuplex<Block, Block>, block: &mut Block) -> Result<Option<Received>> {
+        plugin.try_recv_request(block)
+    }
+    fn take_response(host: &mut LaneDuplex<Block, Block>, block: &mut Block) -> Result<Option<Received>> {
+        host.try_recv_response(block)
     }
     fn response(plugin: &mut LaneDuplex<Block, Block>, block: &Block) -> Result<()> {
         plugin.send_response(block)

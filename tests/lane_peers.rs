@@ -427,6 +427,10 @@ fn answers() {
         std::thread::spawn(move || {
             let mut asked = 0;
             while lane.recv_request_until(&mut asked, soon()).is_ok() {
+                // Main may have left answers where they are.
+                while lane.sender().is_full() {
+                    std::thread::yield_now();
+                }
                 if at != 2 {
                     let _ = lane.send_response(&(asked + 1));
                 }
@@ -448,7 +452,7 @@ struct Ends {
 
 fn with_answers(ipc_main: &IpcMain) -> (Child, Ends) {
     let (ready, is_ready) = channel();
-    ipc_main.on("ready", move |_event, ()| drop(ready.send(())));
+    ipc_main.on("ready", move |_event, ()| _ = ready.send(()));
     let child = spawn(ipc_main, "answers");
     let open = |at| child.lane(&format!("exchange {at}"), &config()).expect("main's end");
     let lanes = (0..3).map(open).collect();
@@ -603,6 +607,8 @@ fn opens_and_drops() {
     };
     (0..3).for_each(round);
     let (before, present) = (held(), shared_memory_present());
+    // An offer that has come and is not taken yet is a descriptor as well.
+    renderer.send("has counted", ()).expect("sent");
     (3..LANES).for_each(round);
     until_held(&before, "the renderer after its lanes");
     let grown = shared_memory_present().saturating_sub(present);
@@ -614,7 +620,9 @@ fn opens_and_drops() {
 fn lanes_come_and_go() {
     let ipc_main = support::ipc_main();
     let (done, is_done) = channel();
-    ipc_main.on("all is back", move |_event, ()| drop(done.send(())));
+    ipc_main.on("all is back", move |_event, ()| _ = done.send(()));
+    let (counted, has_counted) = channel();
+    ipc_main.on("has counted", move |_event, ()| _ = counted.send(()));
     let child = spawn(&ipc_main, "opens and drops");
     let big = config().max_record(100_000);
     let round = |at: u32| {
@@ -623,6 +631,7 @@ fn lanes_come_and_go() {
         use_and_drop(at, receiver, sender);
     };
     (0..3).for_each(round);
+    next(&has_counted, "the renderer's count");
     let (before, present) = (held(), shared_memory_present());
     (3..LANES).for_each(round);
     until_held(&before, "main after its lanes");
@@ -667,7 +676,12 @@ fn a_lane_goes_on_while_a_handler_of_its_link_is_blocked_and_while_a_message_of_
     let web_contents = ipc_main.all_web_contents().remove(0);
     let gate = Gate::default();
     let waits = gate.clone();
-    ipc_main.handle("block", move |_event, ()| Ok(waits.wait())).expect("a handler");
+    ipc_main
+        .handle("block", move |_event, ()| {
+            waits.wait();
+            Ok(())
+        })
+        .expect("a handler");
     ipc_main.handle("length", |_event, (text,): (String,)| Ok(text.len())).expect("a handler");
     let mut host: LaneDuplex<[f32; 64], [f32; 64]> = web_contents.lane("plug-in", &config()).expect("main's end");
     let mut plugin: LaneDuplex<[f32; 64], [f32; 64]> = renderer.lane("plug-in", &config()).expect("the renderer's end");

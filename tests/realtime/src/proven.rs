@@ -22,6 +22,7 @@ macro_rules! proven {
         $(
             #[inline(never)]
             // The name by which the linker and callgrind know it.
+            #[allow(clippy::redundant_closure_call, reason = "what leaves it early does not pass the guard by")]
             #[unsafe(export_name = concat!("proven_", stringify!($name)))]
             pub(crate) fn $name($($argument: $type),*) -> $result {
                 let left = Left;

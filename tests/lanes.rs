@@ -658,3 +658,16 @@ fn ends_cross_threads_and_are_not_shared() {
         LaneGroup<u64, u64>, LatestWriter<u64>, LatestWriter<[u8]>, LatestReader<u64>, LatestReader<[u8]>
     );
 }
+
+#[test]
+fn a_request_that_finds_no_room_takes_nothing_from_the_one_before() {
+    let config = LaneConfig::new().capacity(1);
+    let (mut host, mut plugin, _main, _renderer) = both::<LaneDuplex<u64, u64>, LaneDuplex<u64, u64>>(&config);
+    host.send_request(&1).expect("room");
+    assert_eq!(host.loan_request().err(), Some(LaneError::Full));
+    let (mut asked, mut answer) = (0, 0);
+    plugin.recv_request_until(&mut asked, soon()).expect("a request");
+    plugin.send_response(&(asked + 1)).expect("room");
+    host.recv_response_until(&mut answer, soon()).expect("the answer");
+    assert_eq!(answer, 2);
+}

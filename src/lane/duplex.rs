@@ -133,9 +133,11 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     /// As there.
     #[inline]
     pub fn loan_request(&mut self) -> Result<LaneLoan<'_, S>, LaneError> {
+        let number = self.sender.next_number();
+        let loan = self.sender.loan()?;
         // If it is dropped, the next request has this number.
-        self.asked = self.sender.next_number();
-        self.sender.loan()
+        self.asked = number;
+        Ok(loan)
     }
 
     /// Takes the answer to the last request if it is there. Real-time safe: in at most as many steps as the lane has slots, earlier

@@ -45,7 +45,7 @@ pub struct LaneDuplex<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> {
 
 impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> End for LaneDuplex<S, R> {
     fn demand(config: &LaneConfig) -> Demand {
-        config.demand(LaneKind::Records, Some(config.direction::<S>()), Some(config.direction::<R>()))
+        config.demand(LaneKind::Records, config.outgoing::<S>(), config.incoming::<R>())
     }
 
     fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {

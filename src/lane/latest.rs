@@ -29,7 +29,7 @@ pub struct LatestWriter<T: LaneRecord + ?Sized> {
 
 impl<T: LaneRecord + ?Sized> End for LatestWriter<T> {
     fn demand(config: &LaneConfig) -> Demand {
-        config.demand(LaneKind::Latest, Some(config.direction::<T>()), None)
+        config.demand(LaneKind::Latest, config.outgoing::<T>(), None)
     }
 
     fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {
@@ -73,6 +73,12 @@ impl<T: LaneRecord + ?Sized> LatestWriter<T> {
         }
         self.region.prefault();
         let _ = (self.stats(), self.is_open());
+    }
+
+    /// The longest value that the lane takes, in bytes: as main has said. Real-time safe.
+    #[inline]
+    pub fn max_record(&self) -> usize {
+        self.writer.slots().size()
     }
 
     #[inline(always)]
@@ -228,6 +234,8 @@ pub struct LatestReader<T: LaneRecord + ?Sized> {
     expected: u64,
     /// Of the value that was taken last.
     len: usize,
+    /// Of each value, where the type does not say it.
+    exact: Option<usize>,
     is_corrupt: bool,
     _record: PhantomData<fn(&mut T)>,
     _one_thread: NotSync,
@@ -235,7 +243,7 @@ pub struct LatestReader<T: LaneRecord + ?Sized> {
 
 impl<T: LaneRecord + ?Sized> End for LatestReader<T> {
     fn demand(config: &LaneConfig) -> Demand {
-        config.demand(LaneKind::Latest, None, Some(config.direction::<T>()))
+        config.demand(LaneKind::Latest, None, config.incoming::<T>())
     }
 
     fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {
@@ -249,6 +257,7 @@ impl<T: LaneRecord + ?Sized> End for LatestReader<T> {
             shared: opened.shared.clone(),
             expected: 0,
             len: 0,
+            exact: config.exact.1,
             is_corrupt: false,
             _record: PhantomData,
             _one_thread: PhantomData,
@@ -277,6 +286,12 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
         }
         self.region.prefault();
         let _ = (self.reader.has_more(), self.stats(), self.is_open(), Instant::now());
+    }
+
+    /// The longest value that the lane takes, in bytes: as main has said. Real-time safe.
+    #[inline]
+    pub fn max_record(&self) -> usize {
+        self.reader.slots().size()
     }
 
     /// Takes the newest value where it lies, if it was not taken before; what is known of it. [`bytes`](Self::bytes) and
@@ -310,7 +325,7 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
 
     #[inline(always)]
     fn taken(&mut self, Taken { number, len }: Taken) -> Result<Received, LaneError> {
-        if T::SIZE.is_some_and(|size| size != len) {
+        if T::SIZE.or(self.exact).is_some_and(|size| size != len) {
             self.is_corrupt = true;
         }
         if self.is_corrupt {
@@ -369,9 +384,16 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     ///
     /// [`LaneError::TimedOut`]; else as [`read`](Self::read).
     pub fn read_until(&mut self, to: &mut T, deadline: Instant) -> Result<Received, LaneError> {
+        let received = self.take_until(deadline)?;
+        self.copy_to(to)?;
+        Ok(received)
+    }
+
+    /// As [`take`](Self::take), and waits.
+    pub(crate) fn take_until(&mut self, deadline: Instant) -> Result<Received, LaneError> {
         let mut waited = false;
         loop {
-            if let Some(received) = self.read(to)? {
+            if let Some(received) = self.take()? {
                 return Ok(received);
             }
             // A peer could show and hide something for ever.

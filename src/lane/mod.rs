@@ -127,6 +127,8 @@ pub struct LaneConfig {
     spin: Option<Duration>,
     lock_memory: bool,
     open_timeout: Duration,
+    /// Of ends of `[u8]`: the size that the type at the other end has, for what is sent and for what is received. The C API's.
+    exact: (Option<usize>, Option<usize>),
 }
 
 /// How long a receiver with a deadline looks before it sleeps, unless configured: about as long as a wake-up takes on a virtual
@@ -143,6 +145,7 @@ impl Default for LaneConfig {
             spin: None,
             lock_memory: false,
             open_timeout: Duration::from_secs(5),
+            exact: (None, None),
         }
     }
 }
@@ -200,10 +203,26 @@ impl LaneConfig {
         self
     }
 
-    fn direction<T: LaneRecord + ?Sized>(&self) -> LaneDirection {
+    /// Ends of `[u8]` meet a type of this size: in what they send, and in what they receive.
+    #[cfg(feature = "capi")]
+    pub(crate) fn exact(mut self, sent: Option<usize>, received: Option<usize>) -> Self {
+        self.exact = (sent, received);
+        self
+    }
+
+    fn outgoing<T: LaneRecord + ?Sized>(&self) -> Option<LaneDirection> {
+        Some(self.direction::<T>(self.exact.0))
+    }
+
+    fn incoming<T: LaneRecord + ?Sized>(&self) -> Option<LaneDirection> {
+        Some(self.direction::<T>(self.exact.1))
+    }
+
+    fn direction<T: LaneRecord + ?Sized>(&self, exact: Option<usize>) -> LaneDirection {
+        let size = T::SIZE.or(exact);
         LaneDirection {
-            size: Some(T::SIZE.unwrap_or(self.max_record)),
-            is_fixed: T::SIZE.is_some(),
+            size: Some(size.unwrap_or(self.max_record)),
+            is_fixed: size.is_some(),
             align: T::ALIGN.max(self.align),
             slots: crate::records::slots_for(self.capacity.clamp(1, 1 << 25)),
         }

@@ -36,6 +36,8 @@ pub struct LaneReceiver<T: LaneRecord + ?Sized> {
     shared: Arc<Shared>,
     /// The number of the next record, if none is missing.
     expected: u32,
+    /// Of each record, where the type does not say it.
+    exact: Option<usize>,
     is_corrupt: bool,
     _record: PhantomData<fn(&mut T)>,
     _one_thread: NotSync,
@@ -43,7 +45,7 @@ pub struct LaneReceiver<T: LaneRecord + ?Sized> {
 
 impl<T: LaneRecord + ?Sized> End for LaneReceiver<T> {
     fn demand(config: &LaneConfig) -> Demand {
-        config.demand(LaneKind::Records, None, Some(config.direction::<T>()))
+        config.demand(LaneKind::Records, None, config.incoming::<T>())
     }
 
     fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {
@@ -65,6 +67,7 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
             region: opened.region.clone(),
             shared: opened.shared.clone(),
             expected: 0,
+            exact: config.exact.1,
             is_corrupt: false,
             _record: PhantomData,
             _one_thread: PhantomData,
@@ -92,6 +95,12 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         let _ = (self.look(), self.stats(), self.is_open(), Instant::now());
     }
 
+    /// The longest record that the lane takes, in bytes: as main has said. Real-time safe.
+    #[inline]
+    pub fn max_record(&self) -> usize {
+        self.consumer.slots().size()
+    }
+
     /// The record at our position, of a length that may be.
     #[inline(always)]
     fn look(&mut self) -> Result<Option<Found>, LaneError> {
@@ -110,7 +119,7 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
             return Err(LaneError::Corrupt);
         }
         match self.consumer.peek() {
-            Ok(Some(found)) if T::SIZE.is_none_or(|size| size == found.len) => Ok(Some(found)),
+            Ok(Some(found)) if T::SIZE.or(self.exact).is_none_or(|size| size == found.len) => Ok(Some(found)),
             Ok(None) => Ok(None),
             _ => {
                 self.is_corrupt = true;

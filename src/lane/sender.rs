@@ -33,7 +33,7 @@ pub struct LaneSender<T: LaneRecord + ?Sized> {
 
 impl<T: LaneRecord + ?Sized> End for LaneSender<T> {
     fn demand(config: &LaneConfig) -> Demand {
-        config.demand(LaneKind::Records, Some(config.direction::<T>()), None)
+        config.demand(LaneKind::Records, config.outgoing::<T>(), None)
     }
 
     fn open(Parts(parts): &Parts, config: &LaneConfig) -> Result<Self> {
@@ -160,6 +160,12 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
         self.number
     }
 
+    /// The longest record that the lane takes, in bytes: as main has said. Real-time safe.
+    #[inline]
+    pub fn max_record(&self) -> usize {
+        self.producer.size()
+    }
+
     /// Whether a record would be dropped now. Real-time safe.
     #[inline]
     pub fn is_full(&mut self) -> bool {
@@ -180,6 +186,12 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     pub fn batch(&mut self) -> LaneBatch<'_, T> {
         let dropped = self.rouser.shared.counters.sending.dropped.load(Ordering::Relaxed);
         LaneBatch { first: self.number, dropped, sender: self }
+    }
+
+    /// Goes on with a batch that was [suspended](LaneBatch::suspend).
+    #[cfg(feature = "capi")]
+    pub(crate) fn resume(&mut self, (first, dropped): (u32, u64)) -> LaneBatch<'_, T> {
+        LaneBatch { sender: self, first, dropped }
     }
 
     /// Borrows the place of the next record, to fill it where it lies. Nothing is sent before it is committed; dropping it
@@ -249,6 +261,13 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Leaves it open, for callers in C, which have no borrow to hold: what [`LaneSender::resume`] wants.
+    #[cfg(feature = "capi")]
+    pub(crate) fn suspend(self) -> (u32, u64) {
+        let batch = std::mem::ManuallyDrop::new(self);
+        (batch.first, batch.dropped)
     }
 
     /// Sends them; the receiver finds all or none. Real-time safe.

@@ -16,6 +16,11 @@
  * ringmain_*_next_event and ringmain_*_invoke_polling. Two ways to receive: with a callback, which those run; or without,
  * then ringmain_*_next_event hands each event out.
  *
+ * Lanes (ringmain_lane_*, ringmain_latest_*) are memory of their own for threads that must never wait. Their functions return
+ * the result alone, which says everything: no text is made of it. An end belongs to one thread at a time, whichever that is.
+ * Deadlines are times of ringmain_now(). Before the first real-time call: ringmain_*_prepare, and either linking
+ * with `-z now` or the static library, so that no call has to look its function up.
+ *
  * Each function says which threads may call it, and whether it may be called where a deadline of microseconds counts: it
  * takes no lock, makes no system call and allocates nothing then.
  *
@@ -100,7 +105,7 @@ enum ringmain_result
   RINGMAIN_INVALID_UTF8 = 2,
   /**
    * `struct_size` is none that this version knows: `_INIT` was forgotten, or the program was compiled for a later one
-   * and sets what this one does not have.
+   * and sets what this one does not have. Or a record has not the size that all of its lane have.
    */
   RINGMAIN_WRONG_SIZE = 3,
   /**
@@ -116,11 +121,16 @@ enum ringmain_result
    */
   RINGMAIN_NOT_REGISTERED = 6,
   /**
+   * The end of a lane has a loan or a batch open, or none that could be committed.
+   */
+  RINGMAIN_WRONG_STATE = 7,
+  /**
    * A value that cannot travel: not JSON or MessagePack, NaN, byte strings, too deep, too many values.
    */
   RINGMAIN_INVALID_VALUE = 10,
   /**
-   * A message longer than `max_message_size`, or a text longer than 64 KiB.
+   * A message longer than `max_message_size`, a text longer than 64 KiB, a record longer than the lane's records or than the
+   * buffer that it is to be copied to.
    */
   RINGMAIN_TOO_LARGE = 11,
   /**
@@ -152,7 +162,7 @@ enum ringmain_result
    */
   RINGMAIN_BUSY = 18,
   /**
-   * A queue is used up; nothing was sent.
+   * A queue or a lane is used up; nothing was sent.
    */
   RINGMAIN_FULL = 20,
   /**
@@ -164,7 +174,7 @@ enum ringmain_result
    */
   RINGMAIN_TIMEOUT = 22,
   /**
-   * The other process is gone, or the link was closed.
+   * The other process is gone, or the link was closed, or the other end of the lane.
    */
   RINGMAIN_DISCONNECTED = 23,
   /**
@@ -175,6 +185,10 @@ enum ringmain_result
    * Nobody listens under this name.
    */
   RINGMAIN_NOT_LISTENING = 25,
+  /**
+   * There is no record now, or no newer value.
+   */
+  RINGMAIN_EMPTY = 26,
   /**
    * No handler is registered for the channel.
    */
@@ -212,7 +226,7 @@ enum ringmain_result
    */
   RINGMAIN_UNDELIVERABLE = 40,
   /**
-   * The peer broke the protocol; its link was cut.
+   * The peer broke the protocol; its link was cut. Of a lane: this end is of no use any more.
    */
   RINGMAIN_PROTOCOL = 50,
   /**
@@ -442,6 +456,41 @@ typedef uint32_t ringmain_gone;
 #endif // __cplusplus
 
 /**
+ * How a sender wakes a receiver that sleeps in a function with a deadline.
+ */
+enum ringmain_wake
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * `RINGMAIN_WAKE_NEVER` for latest values, `RINGMAIN_WAKE_IF_PARKED` for everything else.
+   */
+  RINGMAIN_WAKE_DEFAULT = 0,
+  /**
+   * Not at all: the sender makes no system call, ever. For receivers that look by themselves, such as a window that redraws
+   * 60 times a second. One that waits all the same looks every millisecond.
+   */
+  RINGMAIN_WAKE_NEVER = 1,
+  /**
+   * By one `FUTEX_WAKE`, when the receiver has said that it sleeps, and only then.
+   */
+  RINGMAIN_WAKE_IF_PARKED = 2,
+  /**
+   * A flag is set, and a helper thread of this process makes the call within a millisecond. For threads that may make no
+   * system call and whose receiver sleeps.
+   */
+  RINGMAIN_WAKE_RELAY = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum ringmain_wake ringmain_wake;
+#else
+typedef uint32_t ringmain_wake;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What is known about a failure. Made by the function that failed, freed by `ringmain_error_free`.
  */
 typedef struct ringmain_error ringmain_error;
@@ -452,6 +501,41 @@ typedef struct ringmain_error ringmain_error;
  * caller.
  */
 typedef struct ringmain_event ringmain_event;
+
+/**
+ * Reads the counters of an end on another thread.
+ */
+typedef struct ringmain_lane_counters ringmain_lane_counters;
+
+/**
+ * Both ways: requests and their answers by number.
+ */
+typedef struct ringmain_lane_duplex ringmain_lane_duplex;
+
+/**
+ * Duplexes to several peers that work at the same time: all are asked, then all are waited for.
+ */
+typedef struct ringmain_lane_group ringmain_lane_group;
+
+/**
+ * Receives records, in order.
+ */
+typedef struct ringmain_lane_receiver ringmain_lane_receiver;
+
+/**
+ * Sends records, in order.
+ */
+typedef struct ringmain_lane_sender ringmain_lane_sender;
+
+/**
+ * Reads the newest value.
+ */
+typedef struct ringmain_latest_reader ringmain_latest_reader;
+
+/**
+ * Publishes values of which the reader sees the newest.
+ */
+typedef struct ringmain_latest_writer ringmain_latest_writer;
 
 /**
  * A main: owns any number of renderers, which are known by their numbers.
@@ -762,6 +846,118 @@ typedef struct ringmain_renderer_config {
    */
   const char *runtime_dir;
 } ringmain_renderer_config;
+
+/**
+ * How a lane is opened. Begins as `RINGMAIN_LANE_CONFIG_INIT`; zero is the default of each field. Sizes, `capacity` and `align`
+ * are main's to say: a renderer takes what it is offered, if that has the same `send_size` and `recv_size` as its own (seen
+ * from the other side) and no smaller `align`.
+ */
+typedef struct ringmain_lane_config {
+  /**
+   * `sizeof(ringmain_lane_config)`.
+   */
+  size_t struct_size;
+  /**
+   * Each record, or value, that this end sends has exactly so many bytes: `sizeof` of a type, which a Rust program on the other
+   * side names. 0: bytes of any length up to `max_record`; in Rust, `[u8]`.
+   */
+  uint64_t send_size;
+  /**
+   * The same for what this end receives.
+   */
+  uint64_t recv_size;
+  /**
+   * The longest record without a fixed size, at most 1 GiB; so many bytes are reserved for each. Default 4 096.
+   */
+  uint64_t max_record;
+  /**
+   * How long a receiver with a deadline looks before it sleeps. Default 20 µs, nothing where the process may use one core
+   * alone; 1 is as good as nothing.
+   */
+  uint64_t spin_ns;
+  /**
+   * How long a renderer waits for main to open the lane. Default 5 s; `RINGMAIN_FOREVER` for ever.
+   */
+  uint64_t open_timeout_ns;
+  /**
+   * Records that have room, each way. Default 256. Latest values have three places, always.
+   */
+  uint32_t capacity;
+  /**
+   * The alignment of records in memory, for those who work in place: a power of two from 16 to 128. Default 16.
+   */
+  uint32_t align;
+  /**
+   * A `ringmain_wake`: how this end wakes the other one.
+   */
+  uint32_t wake;
+  /**
+   * 1: keeps this end's memory from being swapped out (`mlock`), as far as the system lets it; `locked` of
+   * `ringmain_lane_stats` says whether it does.
+   */
+  uint32_t lock_memory;
+} ringmain_lane_config;
+
+/**
+ * What happened on a lane, as this end has seen it: numbers of records, or of values. Begins as `RINGMAIN_LANE_STATS_INIT`.
+ */
+typedef struct ringmain_lane_stats {
+  /**
+   * `sizeof(ringmain_lane_stats)`.
+   */
+  size_t struct_size;
+  /**
+   * Sent, or written as latest values.
+   */
+  uint64_t sent;
+  /**
+   * Not sent because there was no room: the receiver sees a gap in the numbers. Of latest values those that were overrun
+   * before anybody read them.
+   */
+  uint64_t dropped;
+  /**
+   * Sleeping receivers that this end has woken.
+   */
+  uint64_t wakes;
+  /**
+   * Received, or read as latest values.
+   */
+  uint64_t received;
+  /**
+   * That the numbers say were dropped by the sender; of latest values those that were overrun by newer ones.
+   */
+  uint64_t lost;
+  /**
+   * Answers of exchanges that came after their deadline, and were thrown away.
+   */
+  uint64_t late;
+  /**
+   * Whether this end's memory is locked: 0 if that was not asked for, 1 if it is, 2 if the system has refused.
+   */
+  uint32_t locked;
+  /**
+   * 1 as long as the lane can be used, as far as can be seen from here, else 0.
+   */
+  uint32_t is_open;
+} ringmain_lane_stats;
+
+/**
+ * What is known of a record that was received, or of a value that was taken.
+ */
+typedef struct ringmain_received {
+  /**
+   * Its bytes.
+   */
+  size_t len;
+  /**
+   * Counts what the sender has sent or dropped, from 0 on; of records in 32 bits, which begin again at 0.
+   */
+  uint64_t number;
+  /**
+   * Numbers that are missing before this one: dropped because there was no room, or overrun by newer values.
+   */
+  uint64_t lost;
+} ringmain_received;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1732,6 +1928,926 @@ ringmain_result ringmain_renderer_fd(const struct ringmain_renderer *renderer,
  */
 uint64_t ringmain_renderer_next_deadline(const struct ringmain_renderer *renderer);
 
+/**
+ * Opens main's end of a lane to a renderer, which opens the other end (`ringmain_renderer_lane_receiver`) under the same name,
+ * now or later: makes the lane's memory and hands it over; does not wait. A lane is memory of its own, apart from the
+ * messages: nothing that a callback does or that a large message takes touches it. `config` may be null. `*sender` is the
+ * caller's until `ringmain_lane_sender_free`.
+ *
+ * Fails with `RINGMAIN_INVALID_CONFIG` for sizes that cannot be; `RINGMAIN_NAME_IN_USE` while an end of this name lives;
+ * `RINGMAIN_WRONG_SIZE`, `RINGMAIN_SYSTEM`, `RINGMAIN_DISCONNECTED`; `RINGMAIN_FULL` if the renderer has left too many lanes
+ * where they are.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_main_lane_sender(const struct ringmain_main *ipc_main,
+                                          uint32_t renderer,
+                                          const char *name,
+                                          size_t name_len,
+                                          const struct ringmain_lane_config *config,
+                                          struct ringmain_lane_sender **sender,
+                                          struct ringmain_error **error);
+
+/**
+ * As `ringmain_main_lane_sender`: a receiver. The renderer opens the other end by `ringmain_renderer_lane_sender`.
+ * `*receiver` is the caller's until `ringmain_lane_receiver_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_main_lane_receiver(const struct ringmain_main *ipc_main,
+                                            uint32_t renderer,
+                                            const char *name,
+                                            size_t name_len,
+                                            const struct ringmain_lane_config *config,
+                                            struct ringmain_lane_receiver **receiver,
+                                            struct ringmain_error **error);
+
+/**
+ * As `ringmain_main_lane_sender`: both ways. The renderer opens the other end by `ringmain_renderer_lane_duplex`.
+ * `*duplex` is the caller's until `ringmain_lane_duplex_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_main_lane_duplex(const struct ringmain_main *ipc_main,
+                                          uint32_t renderer,
+                                          const char *name,
+                                          size_t name_len,
+                                          const struct ringmain_lane_config *config,
+                                          struct ringmain_lane_duplex **duplex,
+                                          struct ringmain_error **error);
+
+/**
+ * As `ringmain_main_lane_sender`: a writer of latest values. The renderer opens the other end by `ringmain_renderer_latest_reader`.
+ * `*writer` is the caller's until `ringmain_latest_writer_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_main_latest_writer(const struct ringmain_main *ipc_main,
+                                            uint32_t renderer,
+                                            const char *name,
+                                            size_t name_len,
+                                            const struct ringmain_lane_config *config,
+                                            struct ringmain_latest_writer **writer,
+                                            struct ringmain_error **error);
+
+/**
+ * As `ringmain_main_lane_sender`: a reader of latest values. The renderer opens the other end by `ringmain_renderer_latest_writer`.
+ * `*reader` is the caller's until `ringmain_latest_reader_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_main_latest_reader(const struct ringmain_main *ipc_main,
+                                            uint32_t renderer,
+                                            const char *name,
+                                            size_t name_len,
+                                            const struct ringmain_lane_config *config,
+                                            struct ringmain_latest_reader **reader,
+                                            struct ringmain_error **error);
+
+/**
+ * Opens this renderer's end of a lane that main opens (`ringmain_main_lane_receiver`) under the same name. Waits for main's end
+ * up to `open_timeout_ns` of `config`, which may be null. `*sender` is the caller's until `ringmain_lane_sender_free`.
+ *
+ * Fails with `RINGMAIN_TIMEOUT` if main opens none; `RINGMAIN_INVALID_CONFIG` if main's end does not fit this one, and then can
+ * still be opened as what it is; `RINGMAIN_NAME_IN_USE` while an end of this name lives here; `RINGMAIN_WRONG_SIZE`,
+ * `RINGMAIN_SYSTEM`, `RINGMAIN_DISCONNECTED`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_renderer_lane_sender(const struct ringmain_renderer *renderer,
+                                              const char *name,
+                                              size_t name_len,
+                                              const struct ringmain_lane_config *config,
+                                              struct ringmain_lane_sender **sender,
+                                              struct ringmain_error **error);
+
+/**
+ * As `ringmain_renderer_lane_sender`: a receiver. `*receiver` is the caller's until `ringmain_lane_receiver_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_renderer_lane_receiver(const struct ringmain_renderer *renderer,
+                                                const char *name,
+                                                size_t name_len,
+                                                const struct ringmain_lane_config *config,
+                                                struct ringmain_lane_receiver **receiver,
+                                                struct ringmain_error **error);
+
+/**
+ * As `ringmain_renderer_lane_sender`: both ways. `*duplex` is the caller's until `ringmain_lane_duplex_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_renderer_lane_duplex(const struct ringmain_renderer *renderer,
+                                              const char *name,
+                                              size_t name_len,
+                                              const struct ringmain_lane_config *config,
+                                              struct ringmain_lane_duplex **duplex,
+                                              struct ringmain_error **error);
+
+/**
+ * As `ringmain_renderer_lane_sender`: a writer of latest values. `*writer` is the caller's until `ringmain_latest_writer_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_renderer_latest_writer(const struct ringmain_renderer *renderer,
+                                                const char *name,
+                                                size_t name_len,
+                                                const struct ringmain_lane_config *config,
+                                                struct ringmain_latest_writer **writer,
+                                                struct ringmain_error **error);
+
+/**
+ * As `ringmain_renderer_lane_sender`: a reader of latest values. `*reader` is the caller's until `ringmain_latest_reader_free`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_renderer_latest_reader(const struct ringmain_renderer *renderer,
+                                                const char *name,
+                                                size_t name_len,
+                                                const struct ringmain_lane_config *config,
+                                                struct ringmain_latest_reader **reader,
+                                                struct ringmain_error **error);
+
+/**
+ * Sends a record: copies it and stores a word; the receiver is woken as `wake` of `ringmain_lane_config` says. Never waits.
+ *
+ * Fails with `RINGMAIN_FULL`: it was dropped, which is counted, and its number is missing at the receiver (who wants to try
+ * again asks `ringmain_lane_sender_room` before); with `RINGMAIN_WRONG_SIZE` if the lane's records have another size,
+ * `RINGMAIN_TOO_LARGE`, `RINGMAIN_DISCONNECTED`, `RINGMAIN_PROTOCOL`; with `RINGMAIN_WRONG_STATE` while a loan or a batch is
+ * open.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_sender_send(struct ringmain_lane_sender *sender,
+                                          const void *data,
+                                          size_t len);
+
+/**
+ * Adds a record to those that `ringmain_lane_sender_publish` sends all at once, such as the events of a block. The first one
+ * begins the batch. Fails as `ringmain_lane_sender_send`; what was added before is not affected.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_sender_push(struct ringmain_lane_sender *sender,
+                                          const void *data,
+                                          size_t len);
+
+/**
+ * Sends the records that were added since the last time: the receiver finds all or none. Without any it does nothing, and
+ * succeeds.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_sender_publish(struct ringmain_lane_sender *sender);
+
+/**
+ * Lends the place of the next record, to be filled where it lies: `*data`, aligned as configured, has room for `*size` bytes
+ * (`size` may be null) and holds whatever was there before. It is the caller's to write until `ringmain_lane_sender_commit` or
+ * `_cancel`; nothing is sent before. The peer may change the bytes at any time: they are to be written, and not believed if
+ * they are read.
+ *
+ * Fails as `ringmain_lane_sender_send`, but nothing is dropped or counted.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_sender_loan(struct ringmain_lane_sender *sender,
+                                          void **data,
+                                          size_t *size);
+
+/**
+ * Sends the first `len` bytes of the loan as a record, which ends the loan.
+ *
+ * Fails with `RINGMAIN_WRONG_STATE` if there is none, such as after it was committed; with `RINGMAIN_WRONG_SIZE` or
+ * `RINGMAIN_TOO_LARGE` for a length that cannot be: then the loan stays. Otherwise as `ringmain_lane_sender_send`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_sender_commit(struct ringmain_lane_sender *sender, size_t len);
+
+/**
+ * Gives a loan back, or takes back the records that were added and not published: nothing of them is sent. Without either it
+ * does nothing.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+void ringmain_lane_sender_cancel(struct ringmain_lane_sender *sender);
+
+/**
+ * Records that have room now; 0 if the lane is closed, or for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+size_t ringmain_lane_sender_room(struct ringmain_lane_sender *sender);
+
+/**
+ * The longest record that the lane takes, in bytes, as main has said; 0 for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+size_t ringmain_lane_sender_max_record(const struct ringmain_lane_sender *sender);
+
+/**
+ * Makes all of the lane's memory present in this process and touches what the real-time safe functions use, so that none of
+ * them is the first. To be called once, before. Null is nothing.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_sender_prepare(struct ringmain_lane_sender *sender);
+
+/**
+ * Whether the other end is there and the link has not ended, as far as can be seen from here; false for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+bool ringmain_lane_sender_is_open(const struct ringmain_lane_sender *sender);
+
+/**
+ * The counters of this end. `is_open` is what `ringmain_lane_sender_is_open` says. `stats` is the caller's.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_sender_stats(const struct ringmain_lane_sender *sender,
+                                           struct ringmain_lane_stats *stats);
+
+/**
+ * Counters that can be read on another thread meanwhile. `*counters` is the caller's until `ringmain_lane_counters_free`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_sender_counters(const struct ringmain_lane_sender *sender,
+                                              struct ringmain_lane_counters **counters,
+                                              struct ringmain_error **error);
+
+/**
+ * Closes the lane, of which the receiver still gets what was sent before, and frees this end; a loan is over then. Null is
+ * nothing. It may outlive the handle that it was opened on.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_sender_free(struct ringmain_lane_sender *sender);
+
+/**
+ * Takes the next record and copies it to `buffer`, which has `size` bytes; bytes behind the record stay as they are.
+ * `*received` (may be null) is what is known of it. Never waits.
+ *
+ * Fails with `RINGMAIN_EMPTY` if there is none now; `RINGMAIN_DISCONNECTED` once all that was sent has been received;
+ * `RINGMAIN_TOO_LARGE` if the buffer is too short for the record, which stays; `RINGMAIN_PROTOCOL`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_receiver_try_recv(struct ringmain_lane_receiver *receiver,
+                                                void *buffer,
+                                                size_t size,
+                                                struct ringmain_received *received);
+
+/**
+ * As `ringmain_lane_receiver_try_recv`, but waits for a record until `deadline_ns`, which is a time of `ringmain_now()`
+ * (`CLOCK_MONOTONIC`, absolute) or `RINGMAIN_FOREVER`: looks for as long as `spin_ns` of `ringmain_lane_config` says, then
+ * sleeps. A deadline that is over, such as 0, means one look. Fails with `RINGMAIN_TIMEOUT` instead of `RINGMAIN_EMPTY`. The end
+ * of the link ends the wait at once.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_lane_receiver_recv_until(struct ringmain_lane_receiver *receiver,
+                                                  void *buffer,
+                                                  size_t size,
+                                                  uint64_t deadline_ns,
+                                                  struct ringmain_received *received);
+
+/**
+ * Looks at the next record and leaves it where it is: `*data`, aligned as configured, has `*len` bytes. They are the
+ * lane's, not the caller's, and stay until the record is released (`ringmain_lane_receiver_release`) or received. Never waits.
+ *
+ * **The sender may change the bytes at any time**: for peers that trust each other, and for code that reads each of them once.
+ * Who has to check before using copies them out, by `ringmain_lane_receiver_try_recv`.
+ *
+ * Fails as `ringmain_lane_receiver_try_recv`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_receiver_peek(struct ringmain_lane_receiver *receiver,
+                                            const void **data,
+                                            size_t *len);
+
+/**
+ * Takes the record that was looked at out of the lane. `*received` (may be null) is what is known of it.
+ *
+ * Fails with `RINGMAIN_WRONG_STATE` if none was looked at, such as when it was released already. Otherwise as
+ * `ringmain_lane_receiver_peek`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_receiver_release(struct ringmain_lane_receiver *receiver,
+                                               struct ringmain_received *received);
+
+/**
+ * The longest record that may come, in bytes, as main has said: room enough for any. 0 for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+size_t ringmain_lane_receiver_max_record(const struct ringmain_lane_receiver *receiver);
+
+/**
+ * As `ringmain_lane_sender_prepare`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_receiver_prepare(struct ringmain_lane_receiver *receiver);
+
+/**
+ * As `ringmain_lane_sender_is_open`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+bool ringmain_lane_receiver_is_open(const struct ringmain_lane_receiver *receiver);
+
+/**
+ * As `ringmain_lane_sender_stats`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_receiver_stats(const struct ringmain_lane_receiver *receiver,
+                                             struct ringmain_lane_stats *stats);
+
+/**
+ * As `ringmain_lane_sender_counters`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_receiver_counters(const struct ringmain_lane_receiver *receiver,
+                                                struct ringmain_lane_counters **counters,
+                                                struct ringmain_error **error);
+
+/**
+ * Closes the lane, which the sender's next attempt says, and frees this end; what `ringmain_lane_receiver_peek` has shown is gone.
+ * Null is nothing. It may outlive the handle that it was opened on.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_receiver_free(struct ringmain_lane_receiver *receiver);
+
+/**
+ * Sends a request and waits for its answer until `deadline_ns`: `ringmain_lane_duplex_send_request`, then
+ * `ringmain_lane_duplex_recv_response_until`. Fails as they do. After `RINGMAIN_TIMEOUT` the answer that still comes is known by
+ * its number, thrown away and counted (`late`).
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_lane_duplex_exchange(struct ringmain_lane_duplex *duplex,
+                                              const void *request,
+                                              size_t request_len,
+                                              void *response,
+                                              size_t response_size,
+                                              uint64_t deadline_ns,
+                                              struct ringmain_received *received);
+
+/**
+ * Sends a request, whose answer alone is taken from now on. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the
+ * other side has not taken the ones before.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_duplex_send_request(struct ringmain_lane_duplex *duplex,
+                                                  const void *data,
+                                                  size_t len);
+
+/**
+ * Lends the place of the next request, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the caller's to write
+ * until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_duplex_loan_request(struct ringmain_lane_duplex *duplex,
+                                                  void **data,
+                                                  size_t *size);
+
+/**
+ * Lends the place of the answer to the last request received, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the
+ * caller's to write until `ringmain_lane_duplex_commit` or `_cancel`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_duplex_loan_response(struct ringmain_lane_duplex *duplex,
+                                                   void **data,
+                                                   size_t *size);
+
+/**
+ * Sends the first `len` bytes of the loan as the request or the response that it was lent for. Fails as
+ * `ringmain_lane_sender_commit`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_duplex_commit(struct ringmain_lane_duplex *duplex, size_t len);
+
+/**
+ * Gives a loan back: nothing of it is sent. Without one it does nothing.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+void ringmain_lane_duplex_cancel(struct ringmain_lane_duplex *duplex);
+
+/**
+ * Takes the answer to the last request if it is there, and throws earlier ones away. Never waits. Fails as
+ * `ringmain_lane_receiver_try_recv`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_duplex_try_recv_response(struct ringmain_lane_duplex *duplex,
+                                                       void *buffer,
+                                                       size_t size,
+                                                       struct ringmain_received *received);
+
+/**
+ * Waits for the answer to the last request, as `ringmain_lane_receiver_recv_until` does, and throws earlier ones away.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_lane_duplex_recv_response_until(struct ringmain_lane_duplex *duplex,
+                                                         void *buffer,
+                                                         size_t size,
+                                                         uint64_t deadline_ns,
+                                                         struct ringmain_received *received);
+
+/**
+ * Takes the next request if it is there. Never waits. Fails as `ringmain_lane_receiver_try_recv`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_duplex_try_recv_request(struct ringmain_lane_duplex *duplex,
+                                                      void *buffer,
+                                                      size_t size,
+                                                      struct ringmain_received *received);
+
+/**
+ * Waits for a request, as `ringmain_lane_receiver_recv_until` does.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_lane_duplex_recv_request_until(struct ringmain_lane_duplex *duplex,
+                                                        void *buffer,
+                                                        size_t size,
+                                                        uint64_t deadline_ns,
+                                                        struct ringmain_received *received);
+
+/**
+ * As `ringmain_lane_duplex_recv_request_until`, then goes on to the newest request that is there; those before it are counted as
+ * `late`. For a peer that was stopped or slow: whoever asked for the older ones does not wait for them any more.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_lane_duplex_recv_newest_request_until(struct ringmain_lane_duplex *duplex,
+                                                               void *buffer,
+                                                               size_t size,
+                                                               uint64_t deadline_ns,
+                                                               struct ringmain_received *received);
+
+/**
+ * Answers the last request received. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the other side has left
+ * earlier answers where they are.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_duplex_send_response(struct ringmain_lane_duplex *duplex,
+                                                   const void *data,
+                                                   size_t len);
+
+/**
+ * Makes a stream each way of it: `*sender` and `*receiver` are the caller's, each for a thread of its own, until
+ * `ringmain_lane_sender_free` and `ringmain_lane_receiver_free`. The duplex is freed; a loan of it is over. If this fails, it stays
+ * the caller's.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_duplex_split(struct ringmain_lane_duplex *duplex,
+                                           struct ringmain_lane_sender **sender,
+                                           struct ringmain_lane_receiver **receiver,
+                                           struct ringmain_error **error);
+
+/**
+ * As `ringmain_lane_sender_prepare`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_duplex_prepare(struct ringmain_lane_duplex *duplex);
+
+/**
+ * As `ringmain_lane_sender_is_open`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+bool ringmain_lane_duplex_is_open(const struct ringmain_lane_duplex *duplex);
+
+/**
+ * The counters of both directions; as `ringmain_lane_sender_stats`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_duplex_stats(const struct ringmain_lane_duplex *duplex,
+                                           struct ringmain_lane_stats *stats);
+
+/**
+ * As `ringmain_lane_sender_counters`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_duplex_counters(const struct ringmain_lane_duplex *duplex,
+                                              struct ringmain_lane_counters **counters,
+                                              struct ringmain_error **error);
+
+/**
+ * Closes the lane and frees it; a loan is over then. Null is nothing. It may outlive the handle that it was opened on.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_duplex_free(struct ringmain_lane_duplex *duplex);
+
+/**
+ * A group of nobody. `*group` is the caller's until `ringmain_lane_group_free`.
+ *
+ * There is no memory that all peers write: one that is hostile could hold up or let go the blocks of all others. So the wait is
+ * for the first peer that has not answered, then for the next.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_group_new(struct ringmain_lane_group **group,
+                                        struct ringmain_error **error);
+
+/**
+ * Adds a peer; `*peer` (may be null) is its number, from 0 on. The duplex is the group's from then on, which frees it; if this
+ * fails, it stays the caller's.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_group_add(struct ringmain_lane_group *group,
+                                        struct ringmain_lane_duplex *duplex,
+                                        size_t *peer,
+                                        struct ringmain_error **error);
+
+/**
+ * Puts another duplex in a peer's place, such as that of its process's successor. `*replaced` is the one before, the caller's
+ * again, to be freed where that is no harm. The new one is the group's; if this fails, it stays the caller's.
+ *
+ * Fails with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_lane_group_replace(struct ringmain_lane_group *group,
+                                            size_t peer,
+                                            struct ringmain_lane_duplex *duplex,
+                                            struct ringmain_lane_duplex **replaced,
+                                            struct ringmain_error **error);
+
+/**
+ * The duplex of a peer, which stays the group's; null if there is no peer of this number, or for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+struct ringmain_lane_duplex *ringmain_lane_group_duplex(const struct ringmain_lane_group *group, size_t peer);
+
+/**
+ * Sends a peer its request of this round. A peer that cannot be asked has failed this round: `ringmain_lane_group_response`
+ * says why. Fails as `ringmain_lane_duplex_send_request`; with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_lane_group_start(struct ringmain_lane_group *group,
+                                          size_t peer,
+                                          const void *data,
+                                          size_t len);
+
+/**
+ * Waits until every peer that was asked has answered or `deadline_ns`, a time of `ringmain_now()`, is over. `*answered` (may be
+ * null) is the number of those that have answered in time.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_lane_group_wait_all(struct ringmain_lane_group *group,
+                                             uint64_t deadline_ns,
+                                             size_t *answered);
+
+/**
+ * A peer's answer of the round that the last `ringmain_lane_group_wait_all` has ended: `*data` has `*len` bytes, a copy that is the
+ * group's and stays until the next round or until the peer is replaced.
+ *
+ * Fails with why there is none: `RINGMAIN_TIMEOUT`, also for a peer that was not asked in that round; what sending has
+ * failed with; `RINGMAIN_NOT_REGISTERED` if there is no peer of this number. The caller's are the two variables alone.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_group_response(const struct ringmain_lane_group *group,
+                                             size_t peer,
+                                             const void **data,
+                                             size_t *len);
+
+/**
+ * Frees the group with all lanes that it has. Null is nothing.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_lane_group_free(struct ringmain_lane_group *group);
+
+/**
+ * Makes `data` the newest value: never waits for the reader, and is never refused for want of room.
+ *
+ * Fails with `RINGMAIN_WRONG_SIZE` if the lane's values have another size, `RINGMAIN_TOO_LARGE`, `RINGMAIN_DISCONNECTED`; with
+ * `RINGMAIN_WRONG_STATE` while a loan is open.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_latest_writer_write(struct ringmain_latest_writer *writer,
+                                             const void *data,
+                                             size_t len);
+
+/**
+ * Lends the place of the next value, to be filled where it lies: `*data`, aligned as configured, has room for `*size` bytes
+ * (`size` may be null) and holds whatever an earlier value left there. It is the caller's to write until
+ * `ringmain_latest_writer_commit` or `_cancel`. The peer may change the bytes at any time.
+ *
+ * Fails with `RINGMAIN_DISCONNECTED`; with `RINGMAIN_WRONG_STATE` while a loan is open.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_latest_writer_loan(struct ringmain_latest_writer *writer,
+                                            void **data,
+                                            size_t *size);
+
+/**
+ * Makes the first `len` bytes of the loan the newest value, which ends the loan.
+ *
+ * Fails with `RINGMAIN_WRONG_STATE` if there is none, such as after it was committed; with `RINGMAIN_WRONG_SIZE` or
+ * `RINGMAIN_TOO_LARGE` for a length that cannot be: then the loan stays. Otherwise with `RINGMAIN_DISCONNECTED`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes, but for the wake that the lane is opened with
+ */
+ringmain_result ringmain_latest_writer_commit(struct ringmain_latest_writer *writer, size_t len);
+
+/**
+ * Gives a loan back: nothing of it is published. Without one it does nothing.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+void ringmain_latest_writer_cancel(struct ringmain_latest_writer *writer);
+
+/**
+ * The longest value that the lane takes, in bytes, as main has said; 0 for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+size_t ringmain_latest_writer_max_record(const struct ringmain_latest_writer *writer);
+
+/**
+ * As `ringmain_lane_sender_prepare`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_latest_writer_prepare(struct ringmain_latest_writer *writer);
+
+/**
+ * As `ringmain_lane_sender_is_open`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+bool ringmain_latest_writer_is_open(const struct ringmain_latest_writer *writer);
+
+/**
+ * As `ringmain_lane_sender_stats`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_latest_writer_stats(const struct ringmain_latest_writer *writer,
+                                             struct ringmain_lane_stats *stats);
+
+/**
+ * As `ringmain_lane_sender_counters`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_latest_writer_counters(const struct ringmain_latest_writer *writer,
+                                                struct ringmain_lane_counters **counters,
+                                                struct ringmain_error **error);
+
+/**
+ * Closes the lane, of which the last value can still be read, and frees this end. Null is nothing. It may outlive the handle
+ * that it was opened on.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_latest_writer_free(struct ringmain_latest_writer *writer);
+
+/**
+ * Takes the newest value, if it was not taken before, and copies it to `buffer`, which has `size` bytes and else stays as it is.
+ * `*received` (may be null) is what is known of it. Never waits.
+ *
+ * Fails with `RINGMAIN_EMPTY` if there is none newer; `RINGMAIN_DISCONNECTED` once the last value has been taken;
+ * `RINGMAIN_TOO_LARGE` if the buffer is too short for the value, of which `ringmain_latest_reader_copy` has all then;
+ * `RINGMAIN_PROTOCOL`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_latest_reader_read(struct ringmain_latest_reader *reader,
+                                            void *buffer,
+                                            size_t size,
+                                            struct ringmain_received *received);
+
+/**
+ * As `ringmain_latest_reader_read`, but waits for a value that was not taken before until `deadline_ns`, which is a time of
+ * `ringmain_now()` (`CLOCK_MONOTONIC`, absolute) or `RINGMAIN_FOREVER`. Fails with `RINGMAIN_TIMEOUT` instead of `RINGMAIN_EMPTY`.
+ * A writer with `RINGMAIN_WAKE_NEVER`, which is the default, is looked at every millisecond.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no: it reads the clock, and to sleep is a system call
+ */
+ringmain_result ringmain_latest_reader_read_until(struct ringmain_latest_reader *reader,
+                                                  void *buffer,
+                                                  size_t size,
+                                                  uint64_t deadline_ns,
+                                                  struct ringmain_received *received);
+
+/**
+ * Takes the newest value, if it was not taken before, and leaves it where it lies: `ringmain_latest_reader_data` and `_copy` mean
+ * this value until the next one is taken. `*received` (may be null) is what is known of it. Fails as
+ * `ringmain_latest_reader_read`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_latest_reader_take(struct ringmain_latest_reader *reader,
+                                            struct ringmain_received *received);
+
+/**
+ * Copies the value that was taken last, however often: `*len` (may be null) bytes. Fails with `RINGMAIN_EMPTY` if none was;
+ * `RINGMAIN_TOO_LARGE` if the buffer is too short; `RINGMAIN_DISCONNECTED` in a forked copy of the process.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_latest_reader_copy(const struct ringmain_latest_reader *reader,
+                                            void *buffer,
+                                            size_t size,
+                                            size_t *len);
+
+/**
+ * Where the value that was taken last lies, aligned as configured, without a copy: `*len` (may be null) bytes, the library's,
+ * until the next value is taken. Null if none was taken, or for null.
+ *
+ * **The writer may change the bytes at any time**: for peers that trust each other, and for code that reads each of them once.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+const void *ringmain_latest_reader_data(const struct ringmain_latest_reader *reader,
+                                        size_t *len);
+
+/**
+ * The longest value that may come, in bytes, as main has said: room enough for any. 0 for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+size_t ringmain_latest_reader_max_record(const struct ringmain_latest_reader *reader);
+
+/**
+ * As `ringmain_lane_sender_prepare`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_latest_reader_prepare(struct ringmain_latest_reader *reader);
+
+/**
+ * As `ringmain_lane_sender_is_open`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+bool ringmain_latest_reader_is_open(const struct ringmain_latest_reader *reader);
+
+/**
+ * As `ringmain_lane_sender_stats`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_latest_reader_stats(const struct ringmain_latest_reader *reader,
+                                             struct ringmain_lane_stats *stats);
+
+/**
+ * As `ringmain_lane_sender_counters`.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+ringmain_result ringmain_latest_reader_counters(const struct ringmain_latest_reader *reader,
+                                                struct ringmain_lane_counters **counters,
+                                                struct ringmain_error **error);
+
+/**
+ * Closes the lane, which the writer's next attempt says, and frees this end. Null is nothing. It may outlive the handle that it was
+ * opened on.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: no
+ */
+void ringmain_latest_reader_free(struct ringmain_latest_reader *reader);
+
+/**
+ * The counters of the end that these were made from, which may be in use on another thread, or freed. `is_open` is 1 as long as
+ * that end is there and the link has not ended. `stats` is the caller's.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: yes
+ */
+ringmain_result ringmain_lane_counters_stats(const struct ringmain_lane_counters *counters,
+                                             struct ringmain_lane_stats *stats);
+
+/**
+ * Frees counters. Null is nothing.
+ *
+ * Thread-safe: yes, once for each
+ * Realtime-safe: no
+ */
+void ringmain_lane_counters_free(struct ringmain_lane_counters *counters);
+
+/**
+ * The monotonic clock in nanoseconds, by which deadlines are said: `CLOCK_MONOTONIC`, C++'s `std::chrono::steady_clock`. A
+ * deadline 2 ms from now is `ringmain_now() + 2 * RINGMAIN_MILLISECOND`.
+ *
+ * Thread-safe: yes
+ * Realtime-safe: yes, where `clock_gettime` is: it makes a system call on virtual machines whose clock is not mapped
+ */
+uint64_t ringmain_now(void);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -1747,4 +2863,7 @@ uint64_t ringmain_renderer_next_deadline(const struct ringmain_renderer *rendere
   { sizeof(ringmain_event_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, NULL, 0 }
 #define RINGMAIN_RENDERER_INFO_INIT { sizeof(ringmain_renderer_info), 0, 0, 0, 0 }
 #define RINGMAIN_STATS_INIT { sizeof(ringmain_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define RINGMAIN_LANE_CONFIG_INIT \
+  { sizeof(ringmain_lane_config), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define RINGMAIN_LANE_STATS_INIT { sizeof(ringmain_lane_stats), 0, 0, 0, 0, 0, 0, 0, 0 }
 #define RINGMAIN_BYTES_INIT { NULL, 0, 0 }

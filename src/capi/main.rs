@@ -43,7 +43,7 @@ unsafe fn hold(ipc_main: *const ringmain_main) -> Outcome<impl Deref<Target = ri
 }
 
 impl ringmain_main {
-    fn renderer(&self, id: u32) -> Outcome<WebContents> {
+    pub(super) fn renderer(&self, id: u32) -> Outcome<WebContents> {
         self.ipc
             .web_contents(id)
             .ok_or_else(|| Error::new(ErrorKind::Disconnected, format!("there is no renderer {id} (any more)")).into())

@@ -19,7 +19,7 @@ pub enum ringmain_result {
     /// A text is not UTF-8.
     RINGMAIN_INVALID_UTF8 = 2,
     /// `struct_size` is none that this version knows: `_INIT` was forgotten, or the program was compiled for a later one
-    /// and sets what this one does not have.
+    /// and sets what this one does not have. Or a record has not the size that all of its lane have.
     RINGMAIN_WRONG_SIZE = 3,
     /// A panic inside the library, a fault of it: what the call was to do may be half done.
     RINGMAIN_PANIC = 4,
@@ -27,10 +27,13 @@ pub enum ringmain_result {
     RINGMAIN_WRONG_EVENT = 5,
     /// There is no registration of this number (any more).
     RINGMAIN_NOT_REGISTERED = 6,
+    /// The end of a lane has a loan or a batch open, or none that could be committed.
+    RINGMAIN_WRONG_STATE = 7,
 
     /// A value that cannot travel: not JSON or MessagePack, NaN, byte strings, too deep, too many values.
     RINGMAIN_INVALID_VALUE = 10,
-    /// A message longer than `max_message_size`, or a text longer than 64 KiB.
+    /// A message longer than `max_message_size`, a text longer than 64 KiB, a record longer than the lane's records or than the
+    /// buffer that it is to be copied to.
     RINGMAIN_TOO_LARGE = 11,
     /// The channel has a handler already; that one stays.
     RINGMAIN_DUPLICATE_HANDLER = 12,
@@ -47,18 +50,20 @@ pub enum ringmain_result {
     /// Another thread dispatches this handle, or this is a callback of it.
     RINGMAIN_BUSY = 18,
 
-    /// A queue is used up; nothing was sent.
+    /// A queue or a lane is used up; nothing was sent.
     RINGMAIN_FULL = 20,
     /// A limit on calls, frames or renderers is reached.
     RINGMAIN_LIMIT = 21,
     /// The time is over.
     RINGMAIN_TIMEOUT = 22,
-    /// The other process is gone, or the link was closed.
+    /// The other process is gone, or the link was closed, or the other end of the lane.
     RINGMAIN_DISCONNECTED = 23,
     /// Another main listens under this name.
     RINGMAIN_NAME_IN_USE = 24,
     /// Nobody listens under this name.
     RINGMAIN_NOT_LISTENING = 25,
+    /// There is no record now, or no newer value.
+    RINGMAIN_EMPTY = 26,
 
     /// No handler is registered for the channel.
     RINGMAIN_NO_HANDLER = 30,
@@ -79,7 +84,7 @@ pub enum ringmain_result {
 
     /// A message had nobody to go to.
     RINGMAIN_UNDELIVERABLE = 40,
-    /// The peer broke the protocol; its link was cut.
+    /// The peer broke the protocol; its link was cut. Of a lane: this end is of no use any more.
     RINGMAIN_PROTOCOL = 50,
     /// The handshake failed.
     RINGMAIN_REFUSED = 51,
@@ -135,6 +140,7 @@ impl ringmain_result {
             RINGMAIN_PANIC => c"panic inside the library",
             RINGMAIN_WRONG_EVENT => c"wrong kind of event",
             RINGMAIN_NOT_REGISTERED => c"no such registration",
+            RINGMAIN_WRONG_STATE => c"a loan or batch is open, or none is",
             RINGMAIN_INVALID_VALUE => c"invalid value",
             RINGMAIN_TOO_LARGE => c"too large",
             RINGMAIN_DUPLICATE_HANDLER => c"duplicate handler",
@@ -150,6 +156,7 @@ impl ringmain_result {
             RINGMAIN_DISCONNECTED => c"disconnected",
             RINGMAIN_NAME_IN_USE => c"name in use",
             RINGMAIN_NOT_LISTENING => c"nobody listens",
+            RINGMAIN_EMPTY => c"nothing there",
             RINGMAIN_NO_HANDLER => c"no handler",
             RINGMAIN_HANDLER => c"handler failed",
             RINGMAIN_HANDLER_PANICKED => c"handler panicked",
@@ -166,7 +173,7 @@ impl ringmain_result {
         }
     }
 
-    const ALL: [Self; 35] = [
+    const ALL: [Self; 37] = [
         RINGMAIN_OK,
         RINGMAIN_NULL_ARGUMENT,
         RINGMAIN_INVALID_UTF8,
@@ -174,6 +181,7 @@ impl ringmain_result {
         RINGMAIN_PANIC,
         RINGMAIN_WRONG_EVENT,
         RINGMAIN_NOT_REGISTERED,
+        RINGMAIN_WRONG_STATE,
         RINGMAIN_INVALID_VALUE,
         RINGMAIN_TOO_LARGE,
         RINGMAIN_DUPLICATE_HANDLER,
@@ -189,6 +197,7 @@ impl ringmain_result {
         RINGMAIN_DISCONNECTED,
         RINGMAIN_NAME_IN_USE,
         RINGMAIN_NOT_LISTENING,
+        RINGMAIN_EMPTY,
         RINGMAIN_NO_HANDLER,
         RINGMAIN_HANDLER,
         RINGMAIN_HANDLER_PANICKED,

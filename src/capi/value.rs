@@ -355,13 +355,32 @@ pub(super) unsafe fn sized<T>(from: *const T, least: usize) -> Outcome<T> {
 /// `to` is null or may be written for the size that stands at its beginning; `T` is plain numbers and pointers and begins
 /// with its size.
 pub(super) unsafe fn put_sized<T>(to: *mut T, from: &T, least: usize, what: &str) -> Outcome {
+    // SAFETY: as the caller says.
+    unsafe {
+        match put_sized_briefly(to, from, least) {
+            Err(RINGMAIN_NULL_ARGUMENT) => Err(null(what)),
+            Err(_) => check_size(to.cast::<usize>().read_unaligned(), least),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// The same for those who make no text of a failure, because that would allocate.
+///
+/// # Safety
+///
+/// As [`put_sized`].
+#[inline]
+pub(super) unsafe fn put_sized_briefly<T>(to: *mut T, from: &T, least: usize) -> Result<(), ringmain_result> {
     if to.is_null() {
-        return Err(null(what));
+        return Err(RINGMAIN_NULL_ARGUMENT);
     }
     // SAFETY: the first field is the size, which stays; the rest is copied as far as both reach.
     unsafe {
         let size = to.cast::<usize>().read_unaligned();
-        check_size(size, least)?;
+        if !(least..=MOST).contains(&size) {
+            return Err(RINGMAIN_WRONG_SIZE);
+        }
         let from: *const T = from;
         let head = size_of::<usize>();
         let len = size.min(size_of::<T>()) - head;

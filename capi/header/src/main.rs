@@ -6,7 +6,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let manifest = std::fs::read_to_string(root.join("Cargo.toml")).expect("the manifest");
-    let version = manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version").trim_matches('"');
+    let version =
+        manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version").trim_matches('"');
     let mut parts = version.split('.');
     let mut part = || parts.next().expect("three numbers").to_string();
 
@@ -18,7 +19,10 @@ fn main() -> ExitCode {
 
     // The order of the header.
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for file in ["constants", "result", "value", "config", "event", "registration", "shared", "main", "renderer"] {
+    let ends = ["open", "sender", "receiver", "duplex", "group", "latest", "counters", "clock"]
+        .map(|file| format!("lane/{file}"));
+    let handles = ["constants", "result", "value", "config", "event", "registration", "shared", "main", "renderer"];
+    for file in handles.map(str::to_string).into_iter().chain(ends) {
         builder = builder.with_src(root.join(format!("src/capi/{file}.rs")));
     }
     let mut header = Vec::new();

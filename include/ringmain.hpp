@@ -496,6 +496,412 @@ private:
   std::uint64_t id_;
 };
 
+/* ---- lanes ------------------------------------------------------------------------------------------------------------
+ *
+ * What is real-time safe in ringmain.h is so here: it throws and allocates nothing, and returns a ringmain_result that is to be
+ * looked at. Opening, splitting and groups that grow throw ringmain::error. An end moves, and belongs to one thread at a time. */
+
+/* In place of a type: bytes of any length. Records go in as ringmain::view and out to a ringmain::room. */
+struct any_bytes {};
+
+/* Memory of somebody else's that may be written: what std::span<std::byte> is in C++20. */
+class room {
+public:
+  constexpr room() noexcept = default;
+  constexpr room(void *data, std::size_t size) noexcept : data_(static_cast<std::uint8_t *>(data)), size_(size) {}
+  /* Any contiguous container of bytes: std::vector, std::array, std::span. */
+  template <class C, class = std::enable_if_t<sizeof(*std::declval<C &>().data()) == 1>>
+  room(C &bytes) noexcept // NOLINT: converts on purpose
+      : data_(reinterpret_cast<std::uint8_t *>(bytes.data())), size_(bytes.size()) {}
+
+  constexpr std::uint8_t *data() const noexcept { return data_; }
+  constexpr std::size_t size() const noexcept { return size_; }
+  constexpr explicit operator bool() const noexcept { return data_ != nullptr; }
+
+private:
+  std::uint8_t *data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/* When a wait is over: std::chrono::steady_clock::now() + 2ms. This clock is CLOCK_MONOTONIC with every library on Linux. */
+using deadline = std::chrono::steady_clock::time_point;
+using received = ringmain_received;
+
+namespace detail {
+
+/* What a lane of `T` takes and gives. */
+template <class T> struct carries {
+  static_assert(std::is_trivially_copyable_v<T>, "a record is copied byte by byte: it must be trivially copyable");
+  static_assert(alignof(T) <= 128, "records are aligned to 128 at most");
+  static constexpr std::size_t size = sizeof(T), align = alignof(T);
+  using in = const T &;
+  using out = T &;
+  using place = T *;
+  using shown = const T *;
+  static const void *data(in value) noexcept { return &value; }
+  static void *data_of(out value) noexcept { return &value; }
+  static std::size_t len(in) noexcept { return size; }
+  static place place_at(void *data, std::size_t) noexcept { return static_cast<T *>(data); }
+  static shown shown_at(const void *data, std::size_t) noexcept { return static_cast<const T *>(data); }
+};
+
+template <> struct carries<any_bytes> {
+  static constexpr std::size_t size = 0, align = 1;
+  using in = view;
+  using out = room;
+  using place = room;
+  using shown = view;
+  static const void *data(in value) noexcept { return value.data(); }
+  static void *data_of(out value) noexcept { return value.data(); }
+  static std::size_t len(view value) noexcept { return value.size(); }
+  static std::size_t len(room value) noexcept { return value.size(); }
+  static place place_at(void *data, std::size_t size) noexcept { return room(data, size); }
+  static shown shown_at(const void *data, std::size_t size) noexcept {
+    return view(static_cast<const std::uint8_t *>(data), size);
+  }
+};
+
+inline std::uint64_t deadline_ns(deadline time) noexcept {
+  if (time == (deadline::max)())
+    return RINGMAIN_FOREVER;
+  const auto since = std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  return since < 0 ? 0 : static_cast<std::uint64_t>(since);
+}
+
+template <class S, class R> ringmain_lane_config sized(ringmain_lane_config config) noexcept {
+  config.send_size = carries<S>::size;
+  config.recv_size = carries<R>::size;
+  const auto align = static_cast<std::uint32_t>((std::max)(carries<S>::align, carries<R>::align));
+  if (align > 16)
+    config.align = (std::max)(config.align, align);
+  return config;
+}
+
+/* What all ends have in common. */
+template <class Api> class lane_end {
+public:
+  using api = Api;
+  using raw_type = typename Api::raw;
+  explicit lane_end(raw_type *raw) noexcept : raw_(raw) {}
+  raw_type *raw() const noexcept { return raw_.get(); }
+  /* Gives the C handle away. */
+  raw_type *release_raw() noexcept { return raw_.release(); }
+
+  /* Once, before the first real-time call. */
+  void prepare() noexcept { Api::prepare(raw()); }
+  bool is_open() const noexcept { return Api::is_open(raw()); }
+  ringmain_lane_stats stats() const noexcept {
+    ringmain_lane_stats counted = RINGMAIN_LANE_STATS_INIT;
+    Api::stats(raw(), &counted);
+    return counted;
+  }
+
+private:
+  struct freed {
+    void operator()(raw_type *raw) const noexcept { Api::free(raw); }
+  };
+  std::unique_ptr<raw_type, freed> raw_;
+};
+
+/* clang-format off */
+#define RINGMAIN_LANE_API(S)                                                                                          \
+  struct S##_api {                                                                                                    \
+    using raw = ringmain_##S;                                                                                         \
+    static constexpr auto in_main = ringmain_main_##S;                                                                \
+    static constexpr auto in_renderer = ringmain_renderer_##S;                                                        \
+    static constexpr auto prepare = ringmain_##S##_prepare;                                                           \
+    static constexpr auto is_open = ringmain_##S##_is_open;                                                           \
+    static constexpr auto stats = ringmain_##S##_stats;                                                               \
+    static constexpr auto counters = ringmain_##S##_counters;                                                         \
+    static constexpr auto free = ringmain_##S##_free;                                                                 \
+  };
+RINGMAIN_LANE_API(lane_sender)
+RINGMAIN_LANE_API(lane_receiver)
+RINGMAIN_LANE_API(lane_duplex)
+RINGMAIN_LANE_API(latest_writer)
+RINGMAIN_LANE_API(latest_reader)
+#undef RINGMAIN_LANE_API
+/* clang-format on */
+
+} // namespace detail
+
+/* The counters of an end, for other threads. */
+class lane_counters {
+public:
+  template <class End> explicit lane_counters(const End &end) {
+    detail::check error;
+    ringmain_lane_counters *made = nullptr;
+    error(End::api::counters(end.raw(), &made, error));
+    raw_.reset(made);
+  }
+  ringmain_lane_stats stats() const noexcept {
+    ringmain_lane_stats counted = RINGMAIN_LANE_STATS_INIT;
+    ringmain_lane_counters_stats(raw_.get(), &counted);
+    return counted;
+  }
+
+private:
+  struct freed {
+    void operator()(ringmain_lane_counters *raw) const noexcept { ringmain_lane_counters_free(raw); }
+  };
+  std::unique_ptr<ringmain_lane_counters, freed> raw_;
+};
+
+/* Sends records of `T`, in order. */
+template <class T> class lane_sender : public detail::lane_end<detail::lane_sender_api> {
+  using as = detail::carries<T>;
+
+public:
+  using lane_end::lane_end;
+  static ringmain_lane_config sized(ringmain_lane_config config) noexcept { return detail::sized<T, T>(config); }
+
+  [[nodiscard]] ringmain_result send(typename as::in record) noexcept {
+    return ringmain_lane_sender_send(raw(), as::data(record), as::len(record));
+  }
+  /* Adds to what publish sends all at once. */
+  [[nodiscard]] ringmain_result push(typename as::in record) noexcept {
+    return ringmain_lane_sender_push(raw(), as::data(record), as::len(record));
+  }
+  [[nodiscard]] ringmain_result publish() noexcept { return ringmain_lane_sender_publish(raw()); }
+  /* The place of the next record, until commit or cancel; null if there is none. */
+  [[nodiscard]] typename as::place loan() noexcept {
+    void *data = nullptr;
+    std::size_t size = 0;
+    ringmain_lane_sender_loan(raw(), &data, &size);
+    return as::place_at(data, size);
+  }
+  template <class U = T, class = std::enable_if_t<!std::is_same_v<U, any_bytes>>>
+  [[nodiscard]] ringmain_result commit() noexcept {
+    return commit(as::size);
+  }
+  [[nodiscard]] ringmain_result commit(std::size_t len) noexcept {
+    return ringmain_lane_sender_commit(raw(), len);
+  }
+  void cancel() noexcept { ringmain_lane_sender_cancel(raw()); }
+  std::size_t room_for() noexcept { return ringmain_lane_sender_room(raw()); }
+  std::size_t max_record() const noexcept { return ringmain_lane_sender_max_record(raw()); }
+};
+
+/* Receives records of `T`, in order. */
+template <class T> class lane_receiver : public detail::lane_end<detail::lane_receiver_api> {
+  using as = detail::carries<T>;
+
+public:
+  using lane_end::lane_end;
+  static ringmain_lane_config sized(ringmain_lane_config config) noexcept { return detail::sized<T, T>(config); }
+
+  /* RINGMAIN_EMPTY: there is none now. */
+  [[nodiscard]] ringmain_result try_recv(typename as::out record, received *what = nullptr) noexcept {
+    return ringmain_lane_receiver_try_recv(raw(), as::data_of(record), as::len(record), what);
+  }
+  [[nodiscard]] ringmain_result recv_until(typename as::out record, deadline time, received *what = nullptr) noexcept {
+    return ringmain_lane_receiver_recv_until(raw(), as::data_of(record), as::len(record),
+                                                             detail::deadline_ns(time), what);
+  }
+  /* The next record where it lies, until release; null, or of no bytes at null, if there is none. The sender may change it at any
+   * time: for peers that trust each other. */
+  [[nodiscard]] typename as::shown peek() noexcept {
+    const void *data = nullptr;
+    std::size_t len = 0;
+    ringmain_lane_receiver_peek(raw(), &data, &len);
+    return as::shown_at(data, len);
+  }
+  ringmain_result release(received *what = nullptr) noexcept {
+    return ringmain_lane_receiver_release(raw(), what);
+  }
+  std::size_t max_record() const noexcept { return ringmain_lane_receiver_max_record(raw()); }
+};
+
+/* Sends `S` and receives `R`; the other end is a lane_duplex<R, S>. */
+template <class S, class R> class lane_duplex : public detail::lane_end<detail::lane_duplex_api> {
+  using in = detail::carries<S>;
+  using out = detail::carries<R>;
+
+public:
+  using lane_end::lane_end;
+  static ringmain_lane_config sized(ringmain_lane_config config) noexcept { return detail::sized<S, R>(config); }
+
+  [[nodiscard]] ringmain_result exchange(typename in::in request, typename out::out response, deadline time,
+                                         received *what = nullptr) noexcept {
+    return ringmain_lane_duplex_exchange(raw(), in::data(request), in::len(request),
+                                                         out::data_of(response), out::len(response),
+                                                         detail::deadline_ns(time), what);
+  }
+  [[nodiscard]] ringmain_result send_request(typename in::in request) noexcept {
+    return ringmain_lane_duplex_send_request(raw(), in::data(request), in::len(request));
+  }
+  [[nodiscard]] ringmain_result try_recv_response(typename out::out response, received *what = nullptr) noexcept {
+    return ringmain_lane_duplex_try_recv_response(raw(), out::data_of(response), out::len(response), what);
+  }
+  [[nodiscard]] ringmain_result recv_response_until(typename out::out response, deadline time,
+                                                    received *what = nullptr) noexcept {
+    return ringmain_lane_duplex_recv_response_until(
+        raw(), out::data_of(response), out::len(response), detail::deadline_ns(time), what);
+  }
+  [[nodiscard]] ringmain_result try_recv_request(typename out::out request, received *what = nullptr) noexcept {
+    return ringmain_lane_duplex_try_recv_request(raw(), out::data_of(request), out::len(request), what);
+  }
+  [[nodiscard]] ringmain_result recv_request_until(typename out::out request, deadline time,
+                                                   received *what = nullptr) noexcept {
+    return ringmain_lane_duplex_recv_request_until(raw(), out::data_of(request), out::len(request),
+                                                                   detail::deadline_ns(time), what);
+  }
+  /* For a peer that was stopped or slow: passes older ones by. */
+  [[nodiscard]] ringmain_result recv_newest_request_until(typename out::out request, deadline time,
+                                                          received *what = nullptr) noexcept {
+    return ringmain_lane_duplex_recv_newest_request_until(
+        raw(), out::data_of(request), out::len(request), detail::deadline_ns(time), what);
+  }
+  [[nodiscard]] ringmain_result send_response(typename in::in response) noexcept {
+    return ringmain_lane_duplex_send_response(raw(), in::data(response), in::len(response));
+  }
+  /* The place of a request or a response, until commit or cancel; null if there is none. */
+  [[nodiscard]] typename in::place loan_request() noexcept { return loan_by(ringmain_lane_duplex_loan_request); }
+  [[nodiscard]] typename in::place loan_response() noexcept { return loan_by(ringmain_lane_duplex_loan_response); }
+  template <class U = S, class = std::enable_if_t<!std::is_same_v<U, any_bytes>>>
+  [[nodiscard]] ringmain_result commit() noexcept {
+    return commit(in::size);
+  }
+  [[nodiscard]] ringmain_result commit(std::size_t len) noexcept {
+    return ringmain_lane_duplex_commit(raw(), len);
+  }
+  void cancel() noexcept { ringmain_lane_duplex_cancel(raw()); }
+
+  /* A stream each way, for two threads. */
+  std::pair<lane_sender<S>, lane_receiver<R>> split() && {
+    detail::check error;
+    ringmain_lane_sender *sender = nullptr;
+    ringmain_lane_receiver *receiver = nullptr;
+    error(ringmain_lane_duplex_split(raw(), &sender, &receiver, error));
+    static_cast<void>(release_raw());
+    return {lane_sender<S>(sender), lane_receiver<R>(receiver)};
+  }
+
+private:
+  template <class Loan> typename in::place loan_by(Loan loan) noexcept {
+    void *data = nullptr;
+    std::size_t size = 0;
+    loan(raw(), &data, &size);
+    return in::place_at(data, size);
+  }
+};
+
+/* Duplexes to several peers that work at the same time: all are asked, then all are waited for. */
+template <class S, class R> class lane_group {
+  using in = detail::carries<S>;
+  using out = detail::carries<R>;
+
+public:
+  lane_group() {
+    detail::check error;
+    ringmain_lane_group *made = nullptr;
+    error(ringmain_lane_group_new(&made, error));
+    raw_.reset(made);
+  }
+  /* The peer's number, from 0 on. */
+  std::size_t add(lane_duplex<S, R> lane) {
+    detail::check error;
+    std::size_t peer = 0;
+    error(ringmain_lane_group_add(raw_.get(), lane.raw(), &peer, error));
+    static_cast<void>(lane.release_raw());
+    return peer;
+  }
+  /* Puts a lane in a peer's place; the one before, to be dropped where that is no harm. */
+  lane_duplex<S, R> replace(std::size_t peer, lane_duplex<S, R> lane) {
+    detail::check error;
+    ringmain_lane_duplex *before = nullptr;
+    error(ringmain_lane_group_replace(raw_.get(), peer, lane.raw(), &before, error));
+    static_cast<void>(lane.release_raw());
+    return lane_duplex<S, R>(before);
+  }
+  bool is_open(std::size_t peer) const noexcept {
+    return ringmain_lane_duplex_is_open(ringmain_lane_group_duplex(raw_.get(), peer));
+  }
+  [[nodiscard]] ringmain_result start(std::size_t peer, typename in::in request) noexcept {
+    return ringmain_lane_group_start(raw_.get(), peer, in::data(request), in::len(request));
+  }
+  /* How many have answered in time. */
+  std::size_t wait_all(deadline time) noexcept {
+    std::size_t answered = 0;
+    ringmain_lane_group_wait_all(raw_.get(), detail::deadline_ns(time), &answered);
+    return answered;
+  }
+  /* The answer of the last round, until the next one; null, or of no bytes at null, if there is none: `why` says why. */
+  typename out::shown response(std::size_t peer, ringmain_result *why = nullptr) const noexcept {
+    const void *data = nullptr;
+    std::size_t len = 0;
+    const auto result = ringmain_lane_group_response(raw_.get(), peer, &data, &len);
+    if (why != nullptr)
+      *why = result;
+    return out::shown_at(data, len);
+  }
+
+private:
+  struct freed {
+    void operator()(ringmain_lane_group *raw) const noexcept { ringmain_lane_group_free(raw); }
+  };
+  std::unique_ptr<ringmain_lane_group, freed> raw_;
+};
+
+/* Publishes values of `T`, of which the reader sees the newest. */
+template <class T> class latest_writer : public detail::lane_end<detail::latest_writer_api> {
+  using as = detail::carries<T>;
+
+public:
+  using lane_end::lane_end;
+  static ringmain_lane_config sized(ringmain_lane_config config) noexcept { return detail::sized<T, T>(config); }
+
+  [[nodiscard]] ringmain_result write(typename as::in value) noexcept {
+    return ringmain_latest_writer_write(raw(), as::data(value), as::len(value));
+  }
+  /* The place of the next value, until commit or cancel; null if there is none. */
+  [[nodiscard]] typename as::place loan() noexcept {
+    void *data = nullptr;
+    std::size_t size = 0;
+    ringmain_latest_writer_loan(raw(), &data, &size);
+    return as::place_at(data, size);
+  }
+  template <class U = T, class = std::enable_if_t<!std::is_same_v<U, any_bytes>>>
+  [[nodiscard]] ringmain_result commit() noexcept {
+    return commit(as::size);
+  }
+  [[nodiscard]] ringmain_result commit(std::size_t len) noexcept {
+    return ringmain_latest_writer_commit(raw(), len);
+  }
+  void cancel() noexcept { ringmain_latest_writer_cancel(raw()); }
+};
+
+/* Reads the newest value of `T`. */
+template <class T> class latest_reader : public detail::lane_end<detail::latest_reader_api> {
+  using as = detail::carries<T>;
+
+public:
+  using lane_end::lane_end;
+  static ringmain_lane_config sized(ringmain_lane_config config) noexcept { return detail::sized<T, T>(config); }
+
+  /* RINGMAIN_EMPTY: there is none newer, and `value` stays as it is. */
+  [[nodiscard]] ringmain_result read(typename as::out value, received *what = nullptr) noexcept {
+    return ringmain_latest_reader_read(raw(), as::data_of(value), as::len(value), what);
+  }
+  [[nodiscard]] ringmain_result read_until(typename as::out value, deadline time, received *what = nullptr) noexcept {
+    return ringmain_latest_reader_read_until(raw(), as::data_of(value), as::len(value),
+                                                             detail::deadline_ns(time), what);
+  }
+  /* Takes the newest value and leaves it where it lies: value() and copy() mean it until the next one is taken. */
+  [[nodiscard]] ringmain_result take(received *what = nullptr) noexcept {
+    return ringmain_latest_reader_take(raw(), what);
+  }
+  [[nodiscard]] ringmain_result copy(typename as::out value, std::size_t *len = nullptr) const noexcept {
+    return ringmain_latest_reader_copy(raw(), as::data_of(value), as::len(value), len);
+  }
+  /* The writer may change it at any time: for peers that trust each other. */
+  typename as::shown value() const noexcept {
+    std::size_t len = 0;
+    const void *data = ringmain_latest_reader_data(raw(), &len);
+    return as::shown_at(data, len);
+  }
+};
+
 /* A main; its renderers are numbers. */
 class ipc_main : public detail::handle<detail::main_api> {
 public:
@@ -582,6 +988,16 @@ public:
       return ringmain_main_invoke_async(raw(), renderer, frame, channel.data(), channel.size(), args.format(),
                                         args.data(), args.size(), detail::ns(timeout), run, user, id, error);
     });
+  }
+
+  /* Opens this side's end of a lane: lane<lane_sender<note>>(renderer, "notes"). The sizes of the config are those of the types. */
+  template <class End>
+  End lane(std::uint32_t renderer, std::string_view name, const ringmain_lane_config &config = RINGMAIN_LANE_CONFIG_INIT) {
+    detail::check error;
+    const ringmain_lane_config sized = End::sized(config);
+    typename End::raw_type *opened = nullptr;
+    error(End::api::in_main(raw(), renderer, name.data(), name.size(), &sized, &opened, error));
+    return End(opened);
   }
 
   void flush(std::uint32_t renderer, std::chrono::nanoseconds timeout) {
@@ -689,6 +1105,16 @@ public:
       return ringmain_renderer_invoke_async(raw(), channel.data(), channel.size(), args.format(), args.data(),
                                             args.size(), detail::ns(timeout), run, user, id, error);
     });
+  }
+
+  /* Opens this side's end of a lane that main opens: lane<lane_receiver<note>>("notes"). */
+  template <class End>
+  End lane(std::string_view name, const ringmain_lane_config &config = RINGMAIN_LANE_CONFIG_INIT) {
+    detail::check error;
+    const ringmain_lane_config sized = End::sized(config);
+    typename End::raw_type *opened = nullptr;
+    error(End::api::in_renderer(raw(), name.data(), name.size(), &sized, &opened, error));
+    return End(opened);
   }
 
   void flush(std::chrono::nanoseconds timeout) {

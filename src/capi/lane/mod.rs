@@ -138,3 +138,41 @@ unsafe fn free<T>(end: *mut T) {
         quietly((), || drop(unsafe { Box::from_raw(end) }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ipc_main::IpcMain;
+    use crate::lane::{LaneConfig, LaneError, LaneReceiver, LaneSender, LatestReader, LatestWriter};
+
+    #[test]
+    fn ends_of_bytes_with_a_size_meet_a_type_and_take_no_record_of_another_length() {
+        let ipc_main = IpcMain::new().expect("a main");
+        let ipc_renderer = ipc_main.attach().expect("a renderer");
+        let web_contents = ipc_main.all_web_contents().remove(0);
+        let config = LaneConfig::new().exact(Some(8), Some(8));
+
+        let mut sender: LaneSender<[u8]> = web_contents.lane("typed", &config).expect("main's end");
+        let mut receiver: LaneReceiver<u64> = ipc_renderer.lane("typed", &config).expect("the renderer's end");
+        sender.try_send(&7u64.to_ne_bytes()).expect("room");
+        let mut got = 0;
+        assert!(receiver.try_recv(&mut got).is_ok_and(|received| received.is_some()));
+        assert_eq!(got, 7);
+
+        // The functions for C look at the length before; a hostile peer does not.
+        let mut sender: LaneSender<[u8]> = web_contents.lane("records", &config).expect("main's end");
+        let mut receiver: LaneReceiver<[u8]> = ipc_renderer.lane("records", &config).expect("the renderer's end");
+        sender.try_send(&[0; 7]).expect("room");
+        assert_eq!(receiver.try_recv(&mut [0; 16]), Err(LaneError::Corrupt));
+        assert_eq!(receiver.try_recv(&mut [0; 16]), Err(LaneError::Corrupt));
+
+        let mut writer: LatestWriter<[u8]> = web_contents.lane("value", &config).expect("main's end");
+        let mut reader: LatestReader<[u8]> = ipc_renderer.lane("value", &config).expect("the renderer's end");
+        writer.write(&[0; 7]).expect("open");
+        assert_eq!(reader.read(&mut [0; 16]), Err(LaneError::Corrupt));
+
+        let refused = web_contents
+            .lane::<LaneSender<u64>>("other", &config)
+            .and_then(|_kept| ipc_renderer.lane::<LaneReceiver<[u8]>>("other", &config.exact(None, Some(4))));
+        assert!(refused.is_err_and(|error| error.kind() == crate::error::ErrorKind::InvalidConfig));
+    }
+}

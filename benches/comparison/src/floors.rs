@@ -3,12 +3,14 @@
 
 use crate::Result;
 use crate::codec::{self, Text};
+use crate::lanes::LARGE;
 use crate::measure::{self, Group, Row, Sides, Visit, spin};
 use crate::pair::{Pair, Peer, is_stopped};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::hint::{black_box, spin_loop};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -33,7 +35,7 @@ const SLEEP: u32 = 2;
 const PAGE: usize = 4096;
 
 /// One page that both processes map.
-struct Page(*mut libc::c_void);
+pub(crate) struct Page(*mut libc::c_void);
 
 impl Page {
     fn map(fd: libc::c_int) -> Result<Self> {
@@ -47,9 +49,30 @@ impl Page {
         Ok(Self(page))
     }
 
+    /// New memory, mapped here, and its descriptor.
+    pub(crate) fn new() -> Result<(Self, OwnedFd)> {
+        // SAFETY: a name that ends with a zero.
+        let fd = unsafe { libc::memfd_create(c"floors".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        // SAFETY: just made, and nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: the descriptor is ours.
+        if unsafe { libc::ftruncate(fd.as_raw_fd(), PAGE as libc::off_t) } != 0 {
+            return Err(std::io::Error::last_os_error().into());
+        }
+        Ok((Self::map(fd.as_raw_fd())?, fd))
+    }
+
+    /// The memory of another process that has it at this path.
+    pub(crate) fn open(path: &str) -> Result<Self> {
+        Self::map(std::fs::OpenOptions::new().read(true).write(true).open(path)?.as_raw_fd())
+    }
+
     /// Words lie 256 bytes apart.
     #[inline]
-    fn word(&self, index: usize) -> &AtomicU32 {
+    pub(crate) fn word(&self, index: usize) -> &AtomicU32 {
         assert!(index < PAGE / 256);
         // SAFETY: in the page, aligned, and only ever used as this word.
         unsafe { &*self.0.cast::<u8>().add(index * 256).cast::<AtomicU32>() }
@@ -96,16 +119,9 @@ pub(crate) struct Floors {
 
 impl Floors {
     pub(crate) fn start(scratch: &Path, core: Option<usize>) -> Result<Self> {
-        // SAFETY: a name that ends with a zero.
-        let fd = unsafe { libc::memfd_create(c"floors".as_ptr(), libc::MFD_CLOEXEC) };
-        // SAFETY: the descriptor is ours.
-        if fd < 0 || unsafe { libc::ftruncate(fd, PAGE as libc::off_t) } != 0 {
-            return Err(std::io::Error::last_os_error().into());
-        }
-        let page = Page::map(fd)?;
-        let pair = Pair::spawn_unwatched(&format!("floors /proc/{}/fd/{fd}", std::process::id()), scratch, core)?;
-        // SAFETY: ours, and not used again: both mappings are there.
-        unsafe { libc::close(fd) };
+        let (page, memory) = Page::new()?;
+        let path = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+        let pair = Pair::spawn_unwatched(&format!("floors {path}"), scratch, core)?;
         Ok(Self { page, pair, round: 0 })
     }
 
@@ -185,8 +201,7 @@ impl Floors {
 
 /// The other process.
 pub(crate) fn peer(peer: &Peer, path: &str) -> Result<()> {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
-    let page = Page::map(std::os::fd::AsRawFd::as_raw_fd(&file))?;
+    let page = Page::open(path)?;
     peer.ready("")?;
     let mut seen = 0;
     while !is_stopped() {
@@ -228,7 +243,7 @@ fn answer_lines(page: &Page, seen: &mut u32) {
 /// Floors of one process: copies and the codec.
 pub(crate) fn alone(visit: &mut Visit<'_>) -> Result<()> {
     let row = |name, bytes| Row { name, group: Group::Floor, bytes };
-    for bytes in SIZES {
+    for bytes in SIZES.into_iter().chain([LARGE]) {
         // Half a page apart, see `codec_row`.
         let mut block = vec![7u8; 2 * bytes + 2 * PAGE];
         let (from, to) = block.split_at_mut(bytes.next_multiple_of(PAGE) + PAGE / 2);

@@ -4,11 +4,13 @@
 
 mod codec;
 mod floors;
+mod lanes;
 mod measure;
 mod pair;
 mod report;
 mod ringmain;
 mod rivals;
+mod stream;
 
 use measure::{Group, Plan, Row, Visit};
 use pair::{Peer, Scratch};
@@ -40,9 +42,10 @@ struct Subject {
     visit: fn(&mut Visit<'_>) -> Result<()>,
 }
 
-const SUBJECTS: [Subject; 16] = [
+const SUBJECTS: [Subject; 19] = [
     subject("codec and memcpy", Group::Floor, false, floors::alone),
     subject(ringmain::BARE, Group::RawSpinning, false, ringmain::bare),
+    subject(lanes::LANE, Group::RawSpinning, false, lanes::spinning),
     subject(ringmain::OURS, Group::ValueSpinning, false, ringmain::spinning),
     subject(ringmain::ONE_CORE, Group::ValueSpinning, false, ringmain::one_core),
     subject("tachyon", Group::ValueSpinning, false, rivals::tachyon::visit),
@@ -52,6 +55,8 @@ const SUBJECTS: [Subject; 16] = [
     subject("Unix socket, polled", Group::ValueSpinning, false, rivals::socket::polled),
     subject(ringmain::OURS, Group::ValueSleeping, true, ringmain::parked),
     subject(ringmain::OURS, Group::TypedSleeping, true, ringmain::parked_typed),
+    subject(lanes::LANE, Group::RawSleeping, true, lanes::sleeping),
+    subject("ringmain, LaneGroup", Group::Exchanges, true, lanes::group),
     subject("iceoryx2 + event", Group::ValueSleeping, true, rivals::iceoryx2::with_event),
     subject("Unix socket", Group::ValueSleeping, true, rivals::socket::blocking),
     subject("ipc-channel", Group::ValueSleeping, true, rivals::ipc_channel::visit),
@@ -118,8 +123,9 @@ fn serve(peer: Peer) -> Result<()> {
     let (kind, how) = role.split_once(' ').unwrap_or((&role, ""));
     let result = match kind {
         "floors" => floors::peer(&peer, how),
+        "lanes" => lanes::peer(peer, how),
         "ringmain" => ringmain::peer(peer, how),
-        "iceoryx2" => rivals::iceoryx2::peer(&peer, how == "event"),
+        "iceoryx2" => rivals::iceoryx2::peer(&peer, how),
         "ringfire" => rivals::ringfire::peer(&peer, how),
         "socket" => rivals::socket::peer(&peer, how == "polled"),
         "ipc-channel" => rivals::ipc_channel::peer(&peer, how),

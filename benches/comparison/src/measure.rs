@@ -65,6 +65,8 @@ pub(crate) enum Group {
     RawSpinning,
     RawSleeping,
     RawOneWay,
+    InPlace,
+    Exchanges,
     ValueSpinning,
     MixedValueSpinning,
     TypedSpinning,

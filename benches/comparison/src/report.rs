@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::floors::{self, MIB};
+use crate::lanes::LANE;
 use crate::measure::{Group, Measured, Row, median, quantile};
 use crate::ringmain::{BARE, OURS, RTRB};
 use serde_json::{Value, json};
@@ -68,7 +69,9 @@ impl Group {
             Self::Floor => "Floors",
             Self::RawSpinning => "Echo of bytes, spinning",
             Self::RawSleeping => "Echo of bytes, sleeping",
-            Self::RawOneWay => "Bytes one way, two threads",
+            Self::RawOneWay => "Bytes one way",
+            Self::InPlace => "Bytes one way, loaned, not filled, looked at where they lie",
+            Self::Exchanges => "Eight exchanges with eight sleeping threads of one process",
             Self::ValueSpinning => "Call, serde_json::Value, spinning",
             Self::MixedValueSpinning => "Call, serde_json::Value, text with umlauts, spinning",
             Self::TypedSpinning => "Call, typed, spinning",
@@ -84,7 +87,9 @@ impl Group {
             Self::Floor => "",
             Self::RawSpinning => "cache line; above 64 B + 4 memcpys",
             Self::RawSleeping => "futex; above 64 B + 4 memcpys",
-            Self::RawOneWay => "rtrb",
+            Self::RawOneWay => "rtrb; above 4 KiB memcpy",
+            Self::InPlace => "cache line",
+            Self::Exchanges => "8 futexes",
             Self::ValueSpinning | Self::MixedValueSpinning => "cache line + codec (Value); above 64 B + 4 memcpys",
             Self::TypedSpinning | Self::MixedTypedSpinning => "cache line + codec (typed); above 64 B + 4 memcpys",
             Self::ValueSleeping => "futex; above 64 B + codec (Value) + 4 memcpys",
@@ -137,6 +142,9 @@ impl Book {
             Group::Floor => sample.mean,
             Group::RawSpinning => line + copies,
             Group::RawSleeping => futex()? + copies,
+            Group::RawOneWay if row.bytes > 4096 => alone(floors::MEMCPY, row.bytes)?,
+            Group::InPlace => line,
+            Group::Exchanges => 8.0 * futex()?,
             Group::RawOneWay => self.of(Row { name: RTRB, ..row }, run)?,
             Group::ValueSpinning => line + codec(floors::CODEC_VALUE)? + copies,
             Group::MixedValueSpinning => line + codec(floors::CODEC_VALUE_MIXED)? + copies,
@@ -184,10 +192,10 @@ impl Book {
 
     /// Ours by that row, run by run.
     fn ours_by(&self, row: Row) -> Option<f64> {
-        if [OURS, BARE].contains(&row.name) || row.group == Group::Floor {
+        if [OURS, LANE, BARE].contains(&row.name) || row.group == Group::Floor {
             return None;
         }
-        let ours = [OURS, BARE].into_iter().find_map(|name| self.rows.get(&Row { name, ..row }))?;
+        let ours = [OURS, LANE, BARE].into_iter().find_map(|name| self.rows.get(&Row { name, ..row }))?;
         let mut ratios: Vec<f64> = Vec::new();
         for sample in &ours.samples {
             let theirs = self.rows[&row].samples.iter().find(|theirs| theirs.run == sample.run);

@@ -5,11 +5,12 @@ use crate::codec::{self, Text};
 use crate::floors::{MIB, SIZES};
 use crate::measure::{Group, Rounds, Row, Sides, Visit, spin};
 use crate::pair::{self, Peer, pin};
+use crate::stream::{LAST, QUEUE, Stream, TOGETHER, batch_of, message};
 use ::ringmain::{ErrorKind, IpcMain, IpcRenderer, Wait, internals};
 use serde_json::Value;
 use std::hint::{black_box, spin_loop};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Rows named so are what rivals are compared with.
 pub(crate) const OURS: &str = "ringmain";
@@ -209,74 +210,67 @@ pub(crate) fn bare(visit: &mut Visit<'_>) -> Result<()> {
         })?;
     }
     one_way_ours(visit)?;
-    one_way_rtrb(visit)
+    one_way_rtrb::<64>(visit)?;
+    one_way_rtrb::<4096>(visit)
 }
 
-/// Messages one way between two threads. The last one of a batch says so in its first byte.
-struct OneWay<P> {
-    push: P,
-    seen: Arc<AtomicU64>,
-    batches: u64,
-}
-
-impl<P: FnMut(&[u8; 64]) -> bool> Rounds for OneWay<P> {
-    fn run(&mut self, rounds: usize) -> Result<()> {
-        let (message, mut last) = ([7u8; 64], [7u8; 64]);
-        last[0] = LAST;
-        for round in 1..=rounds {
-            let message = if round < rounds { &message } else { &last };
-            while !(self.push)(black_box(message)) {
-                spin_loop();
-            }
-        }
-        self.batches += 1;
-        let (seen, batches) = (&self.seen, self.batches);
-        spin(|| Ok((seen.load(Ordering::Acquire) == batches).then_some(())))
-    }
-}
-
-/// First byte of a batch's last message.
-const LAST: u8 = 1;
-const ONE_WAY_BATCH: usize = 100_000;
-const ONE_WAY_BYTES: usize = 128 << 10;
+const BARE_BYTES: usize = 64;
 
 fn one_way_ours(visit: &mut Visit<'_>) -> Result<()> {
-    let (mut to, mut from_us) = internals::ring(ONE_WAY_BYTES);
-    let seen = Arc::new(AtomicU64::new(0));
+    let (mut to, mut from_us) = internals::ring(QUEUE);
+    let seen = Arc::new(AtomicU32::new(0));
     let theirs = seen.clone();
     let mut buffer = Vec::new();
     let _peer = Thread::start(visit.peer_core, move || {
         let any = from_us.pop(&mut buffer);
         if any {
-            black_box(&buffer);
-            if buffer[0] == LAST {
-                theirs.fetch_add(1, Ordering::Release);
-            }
+            taken(&buffer, &theirs);
         } else {
             spin_loop();
         }
         any
     });
-    let row = Row { name: BARE, group: Group::RawOneWay, bytes: 64 };
-    visit.rate(row, ONE_WAY_BATCH, OneWay { push: move |message: &[u8; 64]| to.push(message), seen, batches: 0 })
+    let [one, last] = [false, true].map(|is_last| message(BARE_BYTES, is_last));
+    let stream = Stream::new(
+        1,
+        || seen.load(Ordering::Acquire),
+        |_, is_last| spin(|| Ok(to.push(black_box(if is_last { &last } else { &one })).then_some(()))),
+    );
+    visit.rate(Row { name: BARE, group: Group::RawOneWay, bytes: BARE_BYTES }, batch_of(BARE_BYTES), stream)
 }
 
-fn one_way_rtrb(visit: &mut Visit<'_>) -> Result<()> {
-    let (mut to, mut from_us) = rtrb::RingBuffer::<[u8; 64]>::new(ONE_WAY_BYTES / 64);
-    let seen = Arc::new(AtomicU64::new(0));
+/// Uses a message, and counts if it is the last one of its batch.
+#[inline(always)]
+fn taken(message: &[u8], seen: &AtomicU32) {
+    if black_box(message)[0] == LAST {
+        seen.fetch_add(1, Ordering::Release);
+    }
+}
+
+fn one_way_rtrb<const BYTES: usize>(visit: &mut Visit<'_>) -> Result<()> {
+    let (mut to, mut from_us) = rtrb::RingBuffer::<[u8; BYTES]>::new(QUEUE / BYTES);
+    let seen = Arc::new(AtomicU32::new(0));
     let theirs = seen.clone();
     let _peer = Thread::start(visit.peer_core, move || {
         let value = from_us.pop();
-        match value {
-            Ok(value) => {
-                if black_box(value)[0] == LAST {
-                    theirs.fetch_add(1, Ordering::Release);
-                }
-            }
+        match &value {
+            Ok(value) => taken(value, &theirs),
             Err(_) => spin_loop(),
         }
         value.is_ok()
     });
-    let push = move |message: &[u8; 64]| to.push(*message).is_ok();
-    visit.rate(Row { name: RTRB, group: Group::RawOneWay, bytes: 64 }, ONE_WAY_BATCH, OneWay { push, seen, batches: 0 })
+    let (one, mut last) = ([7u8; BYTES], [7u8; BYTES]);
+    last[0] = LAST;
+    let row = |name| Row { name, group: Group::RawOneWay, bytes: BYTES };
+    let count = || seen.load(Ordering::Acquire);
+    let single =
+        Stream::new(1, count, |_, is_last| spin(|| Ok(to.push(*black_box(if is_last { &last } else { &one })).ok())));
+    visit.rate(row(RTRB), batch_of(BYTES), single)?;
+    let batched = Stream::new(TOGETHER, count, |count, is_last| {
+        spin(|| Ok((to.slots() >= count).then_some(())))?;
+        let messages = (1..=count).map(|at| *black_box(if is_last && at == count { &last } else { &one }));
+        to.write_chunk_uninit(count)?.fill_from_iter(messages);
+        Ok(())
+    });
+    visit.rate(row("rtrb, two threads, 16 together"), batch_of(BYTES), batched)
 }

@@ -5,14 +5,18 @@
 use super::{LONGEST, RAW_TAG, Transport, bound};
 use crate::Result;
 use crate::codec;
-use crate::measure::{Sides, Visit, patience, poll};
+use crate::lanes::LARGE;
+use crate::measure::{Group, Row, Sides, Visit, patience, poll, spin};
 use crate::pair::{Peer, is_stopped};
+use crate::stream::{Counter, QUEUE, Seen, Stream, batch_of, message};
 use iceoryx2::port::client::Client;
 use iceoryx2::port::listener::Listener;
 use iceoryx2::port::notifier::Notifier;
+use iceoryx2::port::publisher::Publisher;
 use iceoryx2::prelude::*;
-use iceoryx2::service::port_factory::{event, request_response};
+use iceoryx2::service::port_factory::{event, publish_subscribe, request_response};
 use serde_json::Value;
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -119,9 +123,15 @@ impl Transport for Caller {
     }
 }
 
-pub(crate) fn peer(peer: &Peer, sleeps: bool) -> Result<()> {
+pub(crate) fn peer(peer: &Peer, how: &str) -> Result<()> {
     let node = node(&peer.scratch)?;
-    let server = calls(&node)?.server_builder().initial_max_slice_len(LONGEST).create()?;
+    if let Some((what, how)) = how.split_once(' ') {
+        let (bytes, path) = how.split_once(' ').ok_or("no word to count in")?;
+        return take(peer, &node, bytes.parse()?, path, what == "copy");
+    }
+    let sleeps = how == "event";
+    let longest = if how == "large" { LARGE } else { LONGEST };
+    let server = calls(&node)?.server_builder().initial_max_slice_len(longest).create()?;
     let (to_server, to_client) = (events(&node, "to server")?, events(&node, "to client")?);
     let listener = sleeps.then(|| to_server.listener_builder().create()).transpose()?;
     let notifier = sleeps.then(|| to_client.notifier_builder().create()).transpose()?;
@@ -150,11 +160,93 @@ pub(crate) fn peer(peer: &Peer, sleeps: bool) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn spinning(visit: &mut Visit<'_>) -> Result<()> {
-    let _pair = visit.spawn("iceoryx2 spin")?;
+type Samples = publish_subscribe::PortFactory<ipc::Service, [u8], ()>;
+
+/// One publisher that waits for its one subscriber.
+fn samples(node: &Node<ipc::Service>, bytes: usize) -> Result<Samples> {
+    let builder = node.service_builder(&"one way".try_into()?).publish_subscribe::<[u8]>();
+    let builder = builder.max_publishers(1).max_subscribers(1).max_nodes(2).history_size(0);
+    Ok(builder.enable_safe_overflow(false).subscriber_max_buffer_size((QUEUE / bytes).max(2)).open_or_create()?)
+}
+
+/// Takes what is published, copied or looked at where it lies.
+fn take(peer: &Peer, node: &Node<ipc::Service>, bytes: usize, path: &str, copies: bool) -> Result<()> {
+    let counter = Counter::open(path)?;
+    let subscriber = samples(node, bytes)?.subscriber_builder().create()?;
+    peer.ready("")?;
+    let mut copy = vec![0; bytes];
+    while !is_stopped() {
+        let Some(sample) = subscriber.receive()? else { continue };
+        if copies {
+            copy.copy_from_slice(sample.payload());
+            counter.take(&copy);
+        } else {
+            black_box((sample.payload().first(), sample.payload().last().copied()));
+            drop(sample);
+            counter.count();
+        }
+    }
+    Ok(())
+}
+
+fn publisher(node: &Node<ipc::Service>, bytes: usize) -> Result<Publisher<ipc::Service, [u8], ()>> {
+    let samples = samples(node, bytes)?;
+    let builder = samples.publisher_builder().initial_max_slice_len(bytes);
+    Ok(builder.backpressure_strategy(BackpressureStrategy::RetryUntilDelivered).create()?)
+}
+
+fn one_way(visit: &mut Visit<'_>, bytes: usize) -> Result<()> {
+    let seen = Seen::new()?;
+    let _pair = visit.spawn(&format!("iceoryx2 copy {bytes} {}", seen.path()))?;
     let node = node(visit.scratch)?;
-    let client = calls(&node)?.client_builder().initial_max_slice_len(LONGEST).create()?;
-    super::spinning(visit, "iceoryx2", &mut Caller { client, events: None })
+    let publisher = publisher(&node, bytes)?;
+    let [one, last] = [false, true].map(|is_last| message(bytes, is_last));
+    let stream = Stream::new(
+        1,
+        || seen.count(),
+        |_, is_last| {
+            let sample = publisher.loan_slice_uninit(bytes)?;
+            sample.write_from_slice(black_box(if is_last { &last } else { &one })).send()?;
+            Ok(())
+        },
+    );
+    visit.rate(Row { name: "iceoryx2", group: Group::RawOneWay, bytes }, batch_of(bytes), stream)
+}
+
+/// Loaned, not filled, read where it lies; the next one when the peer has said so.
+fn in_place(visit: &mut Visit<'_>, bytes: usize) -> Result<()> {
+    let seen = Seen::new()?;
+    let _pair = visit.spawn(&format!("iceoryx2 look {bytes} {}", seen.path()))?;
+    let node = node(visit.scratch)?;
+    let publisher = publisher(&node, bytes)?;
+    let mut sent = 0;
+    visit.row(Row { name: "iceoryx2", group: Group::InPlace, bytes }, || {
+        let sample = publisher.loan_slice_uninit(bytes)?;
+        // SAFETY: see `bytes_of`.
+        unsafe { sample.assume_init() }.send()?;
+        sent += 1;
+        spin(|| Ok((seen.count() == sent).then_some(())))
+    })
+}
+
+pub(crate) fn spinning(visit: &mut Visit<'_>) -> Result<()> {
+    {
+        let _pair = visit.spawn("iceoryx2 spin")?;
+        let node = node(visit.scratch)?;
+        let client = calls(&node)?.client_builder().initial_max_slice_len(LONGEST).create()?;
+        super::spinning(visit, "iceoryx2", &mut Caller { client, events: None })?;
+    }
+    {
+        let _pair = visit.spawn("iceoryx2 large")?;
+        let node = node(visit.scratch)?;
+        let client = calls(&node)?.client_builder().initial_max_slice_len(LARGE).create()?;
+        super::large(visit, "iceoryx2", &mut Caller { client, events: None })?;
+    }
+    for bytes in [64, 4096, LARGE] {
+        one_way(visit, bytes)?;
+    }
+    in_place(visit, 64)?;
+    in_place(visit, LARGE)
 }
 
 pub(crate) fn with_event(visit: &mut Visit<'_>) -> Result<()> {

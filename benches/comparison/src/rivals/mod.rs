@@ -9,6 +9,7 @@ pub(crate) mod tachyon;
 use crate::Result;
 use crate::codec::{self, ROOM, Text};
 use crate::floors::{MIB, SIZES};
+use crate::lanes::LARGE;
 use crate::measure::{Group, Row, Sides, Visit};
 use serde_json::Value;
 use std::hint::black_box;
@@ -54,13 +55,7 @@ pub(crate) fn spinning_at(
     wanted: impl Fn(usize) -> bool,
 ) -> Result<()> {
     for bytes in RAW.into_iter().filter(|bytes| wanted(*bytes)) {
-        let (message, mut answer) = (raw(bytes), Vec::new());
-        visit.row(Row { name, group: Group::RawSpinning, bytes }, || {
-            transport.raw(black_box(&message), &mut answer)?;
-            black_box(&answer);
-            Ok(())
-        })?;
-        same(&message, &answer)?;
+        raw_echo(visit, name, transport, bytes)?;
     }
     let calls = SIZES.into_iter().map(|bytes| (Text::Ascii, bytes, Group::ValueSpinning));
     let calls = calls.chain([(Text::Mixed, MIB, Group::MixedValueSpinning)]);
@@ -73,6 +68,21 @@ pub(crate) fn spinning_at(
         })?;
     }
     Ok(())
+}
+
+/// The raw echo of a texture alone.
+pub(crate) fn large(visit: &mut Visit<'_>, name: &'static str, transport: &mut impl Transport) -> Result<()> {
+    raw_echo(visit, name, transport, LARGE)
+}
+
+fn raw_echo(visit: &mut Visit<'_>, name: &'static str, transport: &mut impl Transport, bytes: usize) -> Result<()> {
+    let (message, mut answer) = (raw(bytes), Vec::new());
+    visit.row(Row { name, group: Group::RawSpinning, bytes }, || {
+        transport.raw(black_box(&message), &mut answer)?;
+        black_box(&answer);
+        Ok(())
+    })?;
+    same(&message, &answer)
 }
 
 /// Raw echoes and calls, both sides asleep while they wait.

@@ -4,9 +4,13 @@
 use super::{LONGEST, RAW_TAG, Transport, bound};
 use crate::Result;
 use crate::codec;
+use crate::lanes::LARGE;
 use crate::measure::{Group, Row, Sides, Visit, spin};
 use crate::pair::{Peer, is_stopped};
-use ringfire::{BlobConsumer, BlobProducer, BlobProducerBuilder, CleanupMode, FutexWait, RingConsumer, RingProducer};
+use crate::stream::{Counter, LAST, QUEUE, Seen, Stream, TOGETHER, batch_of};
+use ringfire::{
+    BlobConsumer, BlobProducer, BlobProducerBuilder, CleanupMode, FlowControl, FutexWait, RingConsumer, RingProducer,
+};
 use ringfire::{RingProducerBuilder, WaitStrategy};
 use serde_json::Value;
 use std::hint::{black_box, spin_loop};
@@ -21,8 +25,10 @@ fn ring(path: &Path) -> Result<RingProducer<Record>> {
     Ok(RingProducerBuilder::new(SLOTS).cleanup_mode(CleanupMode::UnlinkOnDrop).build(path)?)
 }
 
-fn arena(path: &Path) -> Result<BlobProducer<()>> {
-    Ok(BlobProducerBuilder::new(SLOTS, ARENA).cleanup_mode(CleanupMode::UnlinkOnDrop).build(path)?)
+fn arena(path: &Path, is_large: bool) -> Result<BlobProducer<()>> {
+    // Room for two.
+    let bytes = if is_large { 2 * LARGE } else { ARENA };
+    Ok(BlobProducerBuilder::new(SLOTS, bytes).cleanup_mode(CleanupMode::UnlinkOnDrop).build(path)?)
 }
 
 struct Blobs {
@@ -78,11 +84,12 @@ pub(crate) fn peer(peer: &Peer, kind: &str) -> Result<()> {
                 to.push(&record);
             }
         }
-        _ => {
+        "arena" | "large" => {
             let mut from = BlobConsumer::<()>::attach(&to_peer)?;
-            let mut to = arena(&to_us)?;
+            let is_large = kind == "large";
+            let mut to = arena(&to_us, is_large)?;
             peer.ready("")?;
-            let mut copy = vec![0; LONGEST];
+            let mut copy = vec![0; if is_large { LARGE } else { LONGEST }];
             while !is_stopped() {
                 let mut length = 0;
                 let request = from.view(|(), bytes| {
@@ -104,6 +111,27 @@ pub(crate) fn peer(peer: &Peer, kind: &str) -> Result<()> {
                     Some(Err(error)) => return Err(error),
                 }
             }
+        }
+        _ => match kind.split_once(' ') {
+            Some(("take", how)) => match how.split_once(' ') {
+                Some(("64", path)) => take::<64>(&to_peer, peer, path)?,
+                Some(("4096", path)) => take::<4096>(&to_peer, peer, path)?,
+                _ => return Err(format!("no such records: {how}").into()),
+            },
+            _ => return Err(format!("no such role: {kind}").into()),
+        },
+    }
+    Ok(())
+}
+
+fn take<const BYTES: usize>(path: &Path, peer: &Peer, word: &str) -> Result<()> {
+    let counter = Counter::open(word)?;
+    let mut from = RingConsumer::<[u8; BYTES]>::attach(path)?;
+    peer.ready("")?;
+    while !is_stopped() {
+        match from.try_recv() {
+            Some(record) => counter.take(&record),
+            None => spin_loop(),
         }
     }
     Ok(())
@@ -141,8 +169,50 @@ pub(crate) fn visit(visit: &mut Visit<'_>) -> Result<()> {
         to.push(&[0; 64]);
         result?;
     }
-    let to = arena(&to_peer)?;
-    let _pair = visit.spawn("ringfire arena")?;
-    let from = BlobConsumer::<()>::attach(&to_us)?;
-    super::spinning(visit, "ringfire", &mut Blobs { to, from })
+    {
+        let to = arena(&to_peer, false)?;
+        let _pair = visit.spawn("ringfire arena")?;
+        let from = BlobConsumer::<()>::attach(&to_us)?;
+        super::spinning(visit, "ringfire", &mut Blobs { to, from })?;
+    }
+    {
+        let to = arena(&to_peer, true)?;
+        let _pair = visit.spawn("ringfire large")?;
+        let from = BlobConsumer::<()>::attach(&to_us)?;
+        super::large(visit, "ringfire", &mut Blobs { to, from })?;
+    }
+    one_way::<64>(visit, &to_peer)?;
+    one_way::<4096>(visit, &to_peer)
+}
+
+/// Records of one size whose writer waits for its reader. The arena has no such thing.
+fn one_way<const BYTES: usize>(visit: &mut Visit<'_>, path: &Path) -> Result<()> {
+    let builder = RingProducerBuilder::new((QUEUE / BYTES) as u64).cleanup_mode(CleanupMode::UnlinkOnDrop);
+    let mut to = builder.flow_control(FlowControl::LosslessBackpressure).build::<[u8; BYTES], _>(path)?;
+    let seen = Seen::new()?;
+    let _pair = visit.spawn(&format!("ringfire take {BYTES} {}", seen.path()))?;
+    let (one, mut last) = ([7; BYTES], [7; BYTES]);
+    last[0] = LAST;
+    let row = |name| Row { name, group: Group::RawOneWay, bytes: BYTES };
+    let single = Stream::new(
+        1,
+        || seen.count(),
+        |_, is_last| {
+            to.push(black_box(if is_last { &last } else { &one }));
+            Ok(())
+        },
+    );
+    visit.rate(row("ringfire, fixed records"), batch_of(BYTES), single)?;
+    let (all, mut with_last) = (vec![one; TOGETHER], vec![one; TOGETHER]);
+    with_last[TOGETHER - 1] = last;
+    let batched = Stream::new(
+        TOGETHER,
+        || seen.count(),
+        |count, is_last| {
+            let records = if is_last { &with_last } else { &all };
+            to.push_batch(black_box(&records[TOGETHER - count..]));
+            Ok(())
+        },
+    );
+    visit.rate(row("ringfire, fixed records, 16 together"), batch_of(BYTES), batched)
 }

@@ -70,6 +70,7 @@ impl Waker {
     }
 
     #[cold]
+    #[inline(never)]
     fn wake(&self) -> bool {
         if self.receiver.fetch_and(!PARKED, Ordering::AcqRel) & PARKED == 0 {
             return false;

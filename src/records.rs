@@ -19,6 +19,10 @@ pub(crate) struct Corrupt;
 /// The longest record in bytes: its length has 31 bits in the word.
 pub(crate) const MAX_RECORD: usize = 1 << 30;
 
+/// How many records ahead the producer asks for the memory that it is to write to: the consumer had it last. At the end of the
+/// slots it does not, which costs less than to find out where they go on.
+const AHEAD: usize = 8;
+
 /// How many records the consumer leaves behind before the producer is told.
 pub(crate) const fn published_every(count: usize) -> u64 {
     let every = count / 8;
@@ -55,6 +59,8 @@ pub(crate) struct Producer {
     position: u64,
     /// The last head accepted.
     seen: u64,
+    /// Records that certainly have room.
+    left: u64,
     /// The slot and the lap of the next record.
     index: usize,
     lap: u64,
@@ -66,7 +72,8 @@ pub(crate) struct Producer {
 impl Producer {
     /// The producer of empty, zeroed slots.
     pub(crate) fn new(slots: Slots, head: Word64) -> Self {
-        Self { slots, head, position: 0, seen: 0, index: 0, lap: 1, first: (0, 0), pending: 0 }
+        let left = slots.count() as u64;
+        Self { slots, head, position: 0, seen: 0, left, index: 0, lap: 1, first: (0, 0), pending: 0 }
     }
 
     /// Room for the bytes of one record.
@@ -78,15 +85,11 @@ impl Producer {
     /// Whether there is room for one more record. Looks at the consumer's position only where there seems to be none.
     #[inline(always)]
     pub(crate) fn has_room(&mut self) -> Result<bool, Corrupt> {
-        let count = self.slots.count() as u64;
-        if self.position + self.pending - self.seen < count {
-            return Ok(true);
-        }
-        Ok(self.room()? > 0)
+        if self.left > 0 { Ok(true) } else { Ok(self.room()? > 0) }
     }
 
     /// The records that have room now; looks at the consumer's position.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn room(&mut self) -> Result<u64, Corrupt> {
         // [free/reuse] Acquire: the consumer's copies out of these slots happened before its Release of the head.
         let head = self.head.load(order(Pair::FreeReuse, Ordering::Acquire));
@@ -94,7 +97,8 @@ impl Producer {
             return Err(Corrupt);
         }
         self.seen = head;
-        Ok((self.slots.count() as u64).saturating_sub(self.position + self.pending - head))
+        self.left = (self.slots.count() as u64).saturating_sub(self.position + self.pending - head);
+        Ok(self.left)
     }
 
     /// The slot that the next record is written to; nobody reads it as long as there [is room](Self::has_room).
@@ -120,7 +124,40 @@ impl Producer {
             self.slots.word(self.index).store(word, Ordering::Relaxed);
         }
         self.pending += 1;
+        self.advance();
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) {
+        self.left = self.left.wrapping_sub(1); // there was room
+        if self.left > AHEAD as u64 && self.index + AHEAD < self.slots.count() {
+            self.slots.prefetch_to_write(self.index + AHEAD);
+        }
         (self.index, self.lap) = next(self.index, self.lap, self.slots.count());
+    }
+
+    /// [`push`](Self::push) and [`publish`](Self::publish) in one, which for a record alone is less. How many it published.
+    #[inline(always)]
+    pub(crate) fn send(&mut self, number: u32, len: usize) -> u64 {
+        if self.pending == 0 {
+            let word = word_of(number, len, self.lap);
+            // [publish/consume] Release: as in `publish`.
+            self.slots.word(self.index).store(word, order(Pair::PublishConsume, Ordering::Release));
+            self.position += 1;
+            self.advance();
+            return 1;
+        }
+        self.send_with_others(number, len)
+    }
+
+    /// Behind a batch that was forgotten.
+    #[cold]
+    #[inline(never)]
+    fn send_with_others(&mut self, number: u32, len: usize) -> u64 {
+        self.push(number, len);
+        let records = self.pending;
+        self.publish();
+        records
     }
 
     /// Makes what was pushed visible, all at once.
@@ -154,6 +191,7 @@ impl Producer {
             (index, lap) = next(index, lap, count);
         }
         if self.pending > 0 {
+            self.left += self.pending;
             (self.index, self.lap, self.pending) = (first, word & 1, 0);
         }
     }
@@ -196,10 +234,14 @@ impl Consumer {
         self.index
     }
 
-    /// Whether a record seems to lie at the consumer's position.
+    /// Whether a record seems to lie at the consumer's position. Who asks is about to ask again, or to read it.
     #[inline(always)]
     pub(crate) fn has_more(&self) -> bool {
-        self.slots.word(self.index).load(Ordering::Relaxed) & 1 == self.lap
+        let is_there = self.slots.word(self.index).load(Ordering::Relaxed) & 1 == self.lap;
+        if !is_there {
+            self.slots.prefetch(self.index);
+        }
+        is_there
     }
 
     /// The record at the consumer's position. Looks at its word once.
@@ -211,6 +253,7 @@ impl Consumer {
             if self.published != self.position {
                 self.tell();
             }
+            self.slots.prefetch(self.index);
             return Ok(None);
         }
         let len = (word as u32 >> 1) as usize;

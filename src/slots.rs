@@ -88,26 +88,72 @@ mod storage {
             unsafe { self.data.add(self.inside(index) * self.place.stride) }
         }
 
+        /// Asks for the line of a record's first bytes: who polls the word of a record that is to come does so, and both lines
+        /// travel at once.
+        #[inline(always)]
+        pub(crate) fn prefetch(&self, index: usize) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch never faults.
+            unsafe {
+                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                _mm_prefetch::<_MM_HINT_T0>(self.pointer(index).as_ptr().cast());
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = index;
+        }
+
+        /// Asks for the lines of a record's first bytes and of its word, to write there.
+        #[inline(always)]
+        pub(crate) fn prefetch_to_write(&self, index: usize) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch never faults, and changes nothing.
+            unsafe {
+                std::arch::asm!("prefetchw [{}]", "prefetchw [{}]", in(reg) self.pointer(index).as_ptr(), in(reg) self.word(index),
+                    options(nostack, preserves_flags));
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = index;
+        }
+
         /// Copies `bytes` to the offset `at` of a slot; what has no room there is left out.
         #[inline(always)]
         pub(crate) fn write(&self, index: usize, at: usize, bytes: &[u8]) {
-            let at = at.min(self.place.size);
-            let len = bytes.len().min(self.place.size - at);
-            // SAFETY: the source is a part of a live slice; the target, `len` bytes from `at` on, lies in the slot by the
-            // two lines above, and the slot in the region by `new`; private memory and region do not overlap.
-            unsafe { copy(self.pointer(index).add(at).as_ptr(), bytes.as_ptr(), len) }
+            if at > self.place.size || bytes.len() > self.place.size - at {
+                return self.write_part(index, at, bytes);
+            }
+            // SAFETY: the source is a live slice; the target, as many bytes from `at` on, lies in the slot by the lines above,
+            // and the slot in the region by `new`; private memory and region do not overlap. The length is as constant as the
+            // caller's, so that the copy is made for it.
+            unsafe { copy(self.pointer(index).add(at).as_ptr(), bytes.as_ptr(), bytes.len()) }
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn write_part(&self, index: usize, at: usize, bytes: &[u8]) {
+            if let Some(bytes) = self.place.size.checked_sub(at).and_then(|room| bytes.get(..room)) {
+                self.write(index, at, bytes);
+            }
         }
 
         /// Copies from the offset `at` of a slot as much as `bytes` has room for and the slot has.
         #[inline(always)]
         pub(crate) fn read(&self, index: usize, at: usize, bytes: &mut [u8]) {
-            let at = at.min(self.place.size);
-            let len = bytes.len().min(self.place.size - at);
-            // SAFETY: the target is a part of a live slice of ours; the source lies in the slot as in `write`.
+            if at > self.place.size || bytes.len() > self.place.size - at {
+                return self.read_part(index, at, bytes);
+            }
+            // SAFETY: the target is a live slice of ours; the source lies in the slot as in `write`.
             unsafe {
                 let from = self.pointer(index).add(at).as_ptr();
-                before_access(from as usize, len);
-                copy(bytes.as_mut_ptr(), from, len);
+                before_access(from as usize, bytes.len());
+                copy(bytes.as_mut_ptr(), from, bytes.len());
+            }
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn read_part(&self, index: usize, at: usize, bytes: &mut [u8]) {
+            if let Some(bytes) = self.place.size.checked_sub(at).and_then(|room| bytes.get_mut(..room)) {
+                self.read(index, at, bytes);
             }
         }
     }
@@ -289,6 +335,10 @@ mod storage {
         pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
             &self.slots[index].0
         }
+
+        pub(crate) fn prefetch(&self, _index: usize) {}
+
+        pub(crate) fn prefetch_to_write(&self, _index: usize) {}
 
         pub(crate) fn write(&self, index: usize, _at: usize, bytes: &[u8]) {
             let value = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));

@@ -302,25 +302,19 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     /// [`LaneError::Closed`] once the last value has been taken; [`LaneError::Corrupt`] if its length cannot be.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Received>, LaneError> {
-        if self.shared.state.is_over() {
-            return self.take_after_the_end();
+        if self.shared.state.is_over() || (!self.reader.has_more() && self.parking.is_closed()) {
+            self.check_the_end()?;
         }
         match self.reader.take() {
             Some(taken) => self.taken(taken).map(Some),
-            None if self.parking.is_closed() => self.take_after_the_end(),
             None => Ok(None),
         }
     }
 
     #[cold]
-    fn take_after_the_end(&mut self) -> Result<Option<Received>, LaneError> {
-        if self.shared.state.is_forked_copy() {
-            return Err(LaneError::Closed);
-        }
-        match self.reader.take() {
-            Some(taken) => self.taken(taken).map(Some),
-            None => Err(LaneError::Closed),
-        }
+    fn check_the_end(&self) -> Result<(), LaneError> {
+        let is_over = self.shared.state.is_forked_copy() || !self.reader.has_more();
+        if is_over { Err(LaneError::Closed) } else { Ok(()) }
     }
 
     #[inline(always)]

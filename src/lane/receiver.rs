@@ -104,13 +104,14 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
     /// The record at our position, of a length that may be.
     #[inline(always)]
     fn look(&mut self) -> Result<Option<Found>, LaneError> {
-        if self.shared.state.is_over() {
-            return self.look_after_the_end();
+        if !self.shared.state.is_over() {
+            let found = self.look_once()?;
+            if found.is_some() || !self.parking.is_closed() {
+                return Ok(found);
+            }
         }
-        match self.look_once()? {
-            None if self.parking.is_closed() => self.look_after_the_end(),
-            found => Ok(found),
-        }
+        self.check_the_end()?;
+        self.look_once()
     }
 
     #[inline(always)]
@@ -128,16 +129,12 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         }
     }
 
-    /// What was sent before the end is received all the same.
+    /// What was sent before the end is received all the same. Says no more than whether something seems to be there: a result
+    /// that is passed through memory would cost every look.
     #[cold]
-    fn look_after_the_end(&mut self) -> Result<Option<Found>, LaneError> {
-        if self.shared.state.is_forked_copy() {
-            return Err(LaneError::Closed);
-        }
-        match self.look_once()? {
-            None => Err(LaneError::Closed),
-            found => Ok(found),
-        }
+    fn check_the_end(&self) -> Result<(), LaneError> {
+        let is_over = self.shared.state.is_forked_copy() || !(self.is_corrupt || self.consumer.has_more());
+        if is_over { Err(LaneError::Closed) } else { Ok(()) }
     }
 
     #[inline(always)]
@@ -168,11 +165,9 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
 
     #[inline(always)]
     fn copy(&self, found: Found, to: &mut T) -> Result<(), LaneError> {
-        // A record that was looked at before the process was forked has no memory in the copy.
-        if self.shared.state.is_over() && self.shared.state.is_forked_copy() {
-            return Err(LaneError::Closed);
-        }
-        let to = to.bytes_mut().get_mut(..found.len).ok_or(LaneError::TooLong)?;
+        // Of a fixed size they are the same, and the copy is made for it.
+        let len = T::SIZE.unwrap_or(found.len);
+        let to = to.bytes_mut().get_mut(..len).ok_or(LaneError::TooLong)?;
         self.consumer.slots().read(self.consumer.index(), 0, to);
         Ok(())
     }
@@ -322,6 +317,11 @@ impl<T: LaneRecord + ?Sized> Record<'_, T> {
     /// [`LaneError::TooLong`] if the buffer is too short.
     #[inline]
     pub fn copy_to(&self, to: &mut T) -> Result<(), LaneError> {
+        // One that was looked at before the process was forked has no memory in the copy.
+        let state = &self.receiver.shared.state;
+        if state.is_over() && state.is_forked_copy() {
+            return Err(LaneError::Closed);
+        }
         self.receiver.copy(self.found, to)
     }
 

@@ -116,6 +116,27 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
         checked
     }
 
+    /// Writes one record and publishes it.
+    #[inline(always)]
+    fn send(&mut self, number: u32, bytes: &[u8]) {
+        self.producer.slots().write(self.producer.index(), 0, bytes);
+        self.sent(number, bytes.len());
+    }
+
+    /// Publishes the record that was written.
+    #[inline(always)]
+    fn sent(&mut self, number: u32, len: usize) {
+        let records = self.producer.send(number, len);
+        self.number = self.number.wrapping_add(1);
+        self.published(records);
+    }
+
+    #[inline(always)]
+    fn published(&self, records: u64) {
+        add(&self.rouser.shared.counters.sending.sent, records);
+        self.rouser.after_publish();
+    }
+
     /// Writes one record, which is seen with the next publish.
     #[inline(always)]
     fn put(&mut self, number: u32, bytes: &[u8]) {
@@ -128,8 +149,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     fn publish(&mut self) {
         let records = self.producer.pending();
         self.producer.publish();
-        add(&self.rouser.shared.counters.sending.sent, records);
-        self.rouser.after_publish();
+        self.published(records);
     }
 
     /// Sends a record. Real-time safe: copies it and stores a word; the receiver is woken as the [`WakePolicy`] says.
@@ -142,16 +162,14 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     #[inline]
     pub fn try_send(&mut self, record: &T) -> Result<(), LaneError> {
         self.check_or_drop(record.bytes().len())?;
-        self.put(self.number, record.bytes());
-        self.publish();
+        self.send(self.number, record.bytes());
         Ok(())
     }
 
     /// The same with a number of the caller's: an answer has that of its question.
     pub(super) fn try_send_as(&mut self, number: u32, record: &T) -> Result<(), LaneError> {
         self.check_or_drop(record.bytes().len())?;
-        self.put(number, record.bytes());
-        self.publish();
+        self.send(number, record.bytes());
         Ok(())
     }
 
@@ -358,13 +376,9 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
 
     #[inline(always)]
     fn send(self, len: usize) {
-        let sender = self.sender;
-        if sender.is_forked_copy() {
-            return;
+        if !self.sender.is_forked_copy() {
+            self.sender.sent(self.number, len);
         }
-        sender.producer.push(self.number, len);
-        sender.number = sender.number.wrapping_add(1);
-        sender.publish();
     }
 }
 

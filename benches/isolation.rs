@@ -408,11 +408,11 @@ fn host(which: &str, held: &Arc<Mutex<()>>, ended: &Arc<AtomicU64>) -> IpcMain {
     ipc_main.handle("length", |_event, (text,): (String,)| Ok(text.len())).expect("a handler");
     let (held, ended) = (held.clone(), ended.clone());
     ipc_main.on("ended", move |_event, ()| _ = ended.fetch_add(1, Ordering::Release));
-    let blocks = move |_event, ()| {
+    let registered = ipc_main.handle("block", move |_event, ()| {
         let _held = held.lock();
         Ok(())
-    };
-    ipc_main.handle("block", blocks).expect("a handler");
+    });
+    registered.expect("a handler");
     ipc_main.listen(&format!("{which}-{}", std::process::id())).expect("a name of its own");
     ipc_main
 }

@@ -411,7 +411,8 @@ fn calls(criterion: &mut Criterion) {
     }
     for wake in [WakePolicy::Never, WakePolicy::IfParked] {
         let (mut to, mut from): (LaneSender<[u8; 64]>, LaneReceiver<[u8; 64]>) = alone.lane(&config(ROOM).wake(wake));
-        (to.prepare(), from.prepare());
+        to.prepare();
+        from.prepare();
         let mut got = [0; 64];
         group.bench_function(format!("try_send, 64 B, {wake:?}"), |bencher| {
             bencher.iter_custom(|count| {
@@ -425,7 +426,8 @@ fn calls(criterion: &mut Criterion) {
         });
     }
     let (mut to, mut from): (LatestWriter<[u8; 64]>, LatestReader<[u8; 64]>) = alone.lane(&config(1));
-    (to.prepare(), from.prepare());
+    to.prepare();
+    from.prepare();
     let mut got = [0; 64];
     group.bench_function("latest value: write, 64 B", |bencher| bencher.iter(|| to.write(black_box(&record))));
     group.bench_function("latest value: write and read, 64 B", |bencher| {
@@ -471,7 +473,8 @@ fn large(criterion: &mut Criterion) {
         let alone = Alone::new();
         let large = config(2).max_record(PICTURE);
         let (mut to, mut from): (LaneSender<[u8]>, LaneReceiver<[u8]>) = alone.lane(&large);
-        (to.prepare(), from.prepare());
+        to.prepare();
+        from.prepare();
         // Each half beside the same memory that it copies from or to.
         group.bench_function("8 MiB, copied in", |bencher| {
             bencher.iter_custom(|count| {

@@ -46,7 +46,7 @@ mod storage {
         pub(crate) fn new(region: &Arc<Region>, place: SlotPlace) -> Result<Self, OutOfRegion> {
             let last = place.count.saturating_sub(1);
             let end = |stride: usize, size: usize| last.checked_mul(stride).and_then(|at| at.checked_add(size));
-            let is_sound = place.count > 0 && place.stride % 8 == 0 && place.word_stride % 8 == 0;
+            let is_sound = place.count > 0 && place.stride.is_multiple_of(8) && place.word_stride.is_multiple_of(8);
             let bytes = |stride, size| end(stride, size).filter(|_| is_sound).unwrap_or(usize::MAX);
             let data = region.start_of(place.data, bytes(place.stride, place.size), 8)?;
             let words = region.start_of(place.words, bytes(place.word_stride, 8), 8)?;

@@ -48,6 +48,7 @@ impl<S: Pod, R: Pod> LaneGroup<S, R> {
     /// # Errors
     ///
     /// The lane given, if there is no peer of that number.
+    #[allow(clippy::result_large_err)] // both are the lane
     pub fn replace(&mut self, peer: usize, lane: LaneDuplex<S, R>) -> Result<LaneDuplex<S, R>, LaneDuplex<S, R>> {
         match self.members.get_mut(peer) {
             Some(member) => {

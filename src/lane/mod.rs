@@ -511,15 +511,13 @@ impl Rouser {
     /// After something was published.
     #[inline(always)]
     fn after_publish(&self) {
-        match (self.policy, &self.relay) {
-            (WakePolicy::IfParked, _) => {
-                if self.waker.after_publish() {
-                    add(&self.shared.counters.sending.wakes, 1);
-                }
+        if self.policy == WakePolicy::IfParked {
+            if self.waker.after_publish() {
+                add(&self.shared.counters.sending.wakes, 1);
             }
+        } else if let Some(relay) = &self.relay {
             // Release: the helper sees what was published before.
-            (_, Some(relay)) => relay.is_due.store(true, Ordering::Release),
-            _ => {}
+            relay.is_due.store(true, Ordering::Release);
         }
     }
 }

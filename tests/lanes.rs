@@ -671,3 +671,19 @@ fn a_request_that_finds_no_room_takes_nothing_from_the_one_before() {
     host.recv_response_until(&mut answer, soon()).expect("the answer");
     assert_eq!(answer, 2);
 }
+
+#[test]
+fn answers_that_nobody_waits_for_any_more_take_no_room_from_the_next_one() {
+    let config = LaneConfig::new().capacity(2);
+    let (mut host, mut plugin, _main, _renderer) = both::<LaneDuplex<u64, u64>, LaneDuplex<u64, u64>>(&config);
+    let (mut asked, mut answer) = (0, 0);
+    for round in 0..20 {
+        // Answered, and not waited for: it was late.
+        host.send_request(&round).expect("room");
+        plugin.try_recv_request(&mut asked).expect("open").expect("there");
+        plugin.send_response(&round).expect("room for the answer to the present request");
+    }
+    assert_eq!(host.stats().late, 19);
+    host.recv_response_until(&mut answer, soon()).expect("the last one");
+    assert_eq!((answer, plugin.stats().dropped), (19, 0));
+}

@@ -112,13 +112,15 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
         self.recv_response_until(response, deadline)
     }
 
-    /// Sends a request, whose answer alone is taken from now on. Real-time safe.
+    /// Sends a request, whose answer alone is taken from now on: earlier ones that are there are thrown away, so that they take no
+    /// room from it. Real-time safe, in at most as many steps as the lane has slots.
     ///
     /// # Errors
     ///
     /// As [`LaneSender::try_send`]; `Full` if the other side has not taken the ones before.
     #[inline]
     pub fn send_request(&mut self, request: &S) -> Result<(), LaneError> {
+        self.receiver.throw_away();
         let number = self.sender.next_number();
         self.sender.try_send(request)?;
         self.asked = number;
@@ -126,13 +128,14 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     }
 
     /// Borrows the place of the next request, to fill it where it lies; as [`LaneSender::loan`]. Once it is committed, its answer
-    /// alone is taken. Real-time safe.
+    /// alone is taken; earlier ones that are there are thrown away now. Real-time safe.
     ///
     /// # Errors
     ///
     /// As there.
     #[inline]
     pub fn loan_request(&mut self) -> Result<LaneLoan<'_, S>, LaneError> {
+        self.receiver.throw_away();
         let number = self.sender.next_number();
         let loan = self.sender.loan()?;
         // If it is dropped, the next request has this number.

@@ -268,6 +268,17 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         Ok(None)
     }
 
+    /// Throws away what is there, counted as late.
+    #[inline]
+    pub(super) fn throw_away(&mut self) {
+        // No more than there can be at once: a peer could go on for ever. An error is found by who receives.
+        for _ in 0..self.slots() {
+            let Ok(Some(found)) = self.look() else { break };
+            self.leave_numbered(found);
+            self.count_late();
+        }
+    }
+
     /// Records that there can be at once.
     pub(super) fn slots(&self) -> usize {
         self.consumer.slots().count()

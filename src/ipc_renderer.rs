@@ -379,9 +379,9 @@ impl IpcRenderer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] if main opens none; [`ErrorKind::InvalidConfig`] if main's end does not fit this one, which then can
-    /// still be opened as what it is; [`ErrorKind::NameInUse`] while an end of this name lives here;
-    /// [`ErrorKind::System`]; [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout) if main opens none; [`InvalidConfig`](crate::ErrorKind::InvalidConfig) if main's end does not fit this one, which then can
+    /// still be opened as what it is; [`NameInUse`](crate::ErrorKind::NameInUse) while an end of this name lives here;
+    /// [`System`](crate::ErrorKind::System); [`Disconnected`](crate::ErrorKind::Disconnected).
     pub fn lane<E: crate::LaneEnd>(&self, name: &str, config: &crate::LaneConfig) -> Result<E> {
         crate::lane::open(&self.link, name, config)
     }

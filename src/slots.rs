@@ -102,14 +102,17 @@ mod storage {
             let _ = index;
         }
 
-        /// Asks for the lines of a record's first bytes and of its word, to write there.
+        /// Asks for the line of a record's first bytes, to write there, and for that of its word where one begins.
         #[inline(always)]
         pub(crate) fn prefetch_to_write(&self, index: usize) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: a prefetch never faults, and changes nothing.
             unsafe {
-                std::arch::asm!("prefetchw [{}]", "prefetchw [{}]", in(reg) self.pointer(index).as_ptr(), in(reg) self.word(index),
-                    options(nostack, preserves_flags));
+                use std::arch::asm;
+                asm!("prefetchw [{}]", in(reg) self.pointer(index).as_ptr(), options(nostack, preserves_flags));
+                if index.is_multiple_of(WORDS) {
+                    asm!("prefetchw [{}]", in(reg) self.word(index), options(nostack, preserves_flags));
+                }
             }
             #[cfg(not(target_arch = "x86_64"))]
             let _ = index;
@@ -158,9 +161,13 @@ mod storage {
         }
     }
 
-    /// From here on one instruction for the whole copy is as fast as a loop.
+    /// Words of a line, where they do not lie behind the bytes.
     #[cfg(target_arch = "x86_64")]
-    const BLOCK: usize = 512;
+    const WORDS: usize = 8;
+
+    /// From here on one instruction for the whole copy is as fast as a loop; it takes 10 ns to begin.
+    #[cfg(target_arch = "x86_64")]
+    const BLOCK: usize = 2048;
 
     /// Copies in a way that the compiler cannot look into, so that a peer that writes meanwhile gives mixed bytes and nothing
     /// worse.
@@ -242,10 +249,10 @@ mod storage {
 
         #[test]
         fn every_length_and_alignment_is_copied_and_nothing_beside_it() {
-            let source: Vec<u8> = (0..1200u32).map(|at| (at % 251) as u8 + 1).collect();
-            for len in (0..=200).chain([255, 256, 511, 512, 513, 1000]) {
+            let source: Vec<u8> = (0..2600u32).map(|at| (at % 251) as u8 + 1).collect();
+            for len in (0..=200).chain([255, 256, 511, 512, 513, 1000, 2047, 2048, 2049, 2400]) {
                 for shift in 0..17 {
-                    let mut target = vec![0u8; 1200];
+                    let mut target = vec![0u8; 2600];
                     // SAFETY: both are live, and `len` bytes from `shift` on lie in them.
                     unsafe { copy(target.as_mut_ptr().add(shift), source.as_ptr().add(16 - shift), len) };
                     assert_eq!(target[shift..shift + len], source[16 - shift..][..len], "{len} at {shift}");

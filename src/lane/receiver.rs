@@ -156,7 +156,7 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
     ///
     /// [`LaneError::Closed`] once all that was sent has been received; [`TooLong`](LaneError::TooLong) if the buffer is too short
     /// for the record, which stays; [`Corrupt`](LaneError::Corrupt).
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self, to: &mut T) -> Result<Option<Received>, LaneError> {
         let Some(found) = self.look()? else { return Ok(None) };
         self.copy(found, to)?;

@@ -159,7 +159,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// [`LaneError::Full`]: it was dropped, which is counted, and its number is missing at the receiver; who wants to try again
     /// asks [`is_full`](Self::is_full) before. [`Closed`](LaneError::Closed), [`TooLong`](LaneError::TooLong),
     /// [`Corrupt`](LaneError::Corrupt).
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, record: &T) -> Result<(), LaneError> {
         self.check_or_drop(record.bytes().len())?;
         self.send(self.number, record.bytes());
@@ -262,7 +262,7 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
     /// # Errors
     ///
     /// As [`LaneSender::try_send`]; what was added before is not affected.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, record: &T) -> Result<(), LaneError> {
         self.sender.check_or_drop(record.bytes().len())?;
         self.sender.put(self.sender.number, record.bytes());

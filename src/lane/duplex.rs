@@ -112,8 +112,8 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
         self.recv_response_until(response, deadline)
     }
 
-    /// Sends a request, whose answer alone is taken from now on: earlier ones that are there are thrown away, so that they take no
-    /// room from it. Real-time safe, in at most as many steps as the lane has slots.
+    /// Sends a request, whose answer alone is taken from now on; up to two earlier ones that are there are thrown away, so that they take
+    /// no room from it. Real-time safe.
     ///
     /// # Errors
     ///
@@ -128,7 +128,7 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     }
 
     /// Borrows the place of the next request, to fill it where it lies; as [`LaneSender::loan`]. Once it is committed, its answer
-    /// alone is taken; earlier ones that are there are thrown away now. Real-time safe.
+    /// alone is taken; up to two earlier ones that are there are thrown away now. Real-time safe.
     ///
     /// # Errors
     ///

@@ -687,3 +687,27 @@ fn answers_that_nobody_waits_for_any_more_take_no_room_from_the_next_one() {
     host.recv_response_until(&mut answer, soon()).expect("the last one");
     assert_eq!((answer, plugin.stats().dropped), (19, 0));
 }
+
+#[test]
+fn a_request_that_is_not_sent_leaves_the_answer_to_the_one_before() {
+    let config = LaneConfig::new().capacity(2).max_record(8);
+    let (mut host, mut plugin, _main, _renderer) = both::<LaneDuplex<[u8], [u8]>, LaneDuplex<[u8], [u8]>>(&config);
+    let (mut asked, mut answer) = ([0; 8], [0; 8]);
+    host.send_request(b"one").expect("room");
+    plugin.try_recv_request(&mut asked).expect("open").expect("there");
+    plugin.send_response(b"answer").expect("room");
+    assert_eq!(host.send_request(&[0; 9]), Err(LaneError::TooLong));
+    drop(host.loan_request().expect("room"));
+    let received = host.try_recv_response(&mut answer).expect("open").expect("still there");
+    assert_eq!(&answer[..received.len], b"answer");
+    // One that is committed takes its place.
+    host.send_request(b"two").expect("room");
+    plugin.try_recv_request(&mut asked).expect("open").expect("there");
+    plugin.send_response(b"to two").expect("room");
+    host.loan_request().expect("room").commit(0).expect("fits");
+    assert_eq!(host.try_recv_response(&mut answer), Ok(None));
+    plugin.try_recv_request(&mut asked).expect("open").expect("there");
+    plugin.send_response(b"to three").expect("room");
+    let received = host.try_recv_response(&mut answer).expect("open").expect("there");
+    assert_eq!((&answer[..received.len], host.stats().late), (&b"to three"[..], 1));
+}

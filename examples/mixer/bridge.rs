@@ -38,6 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         peers: std::array::from_fn(Peer::new),
         fresh: is_fresh,
         old,
+        waits: Times::new(blocks),
         exchanges: Times::new(blocks),
         late: Times::new(blocks),
         blocks: 0,
@@ -168,6 +169,7 @@ struct Peer {
     closed: u64,
     /// Blocks of the processes before.
     before: u64,
+    late_before: u64,
     wrong: u64,
     other: Option<LaneError>,
 }
@@ -185,6 +187,7 @@ impl Peer {
             full: 0,
             closed: 0,
             before: 0,
+            late_before: 0,
             wrong: 0,
             other: None,
         }
@@ -192,8 +195,9 @@ impl Peer {
 
     /// Another process plays from now on: it has heard nothing yet.
     fn succeed(&mut self) {
-        let Self { number, answered, before, closed, full, wrong, .. } = *self;
-        *self = Self { before: before + answered, closed, full, wrong, ..Self::new(number) };
+        let Self { number, answered, timed_out, before, late_before, closed, full, wrong, other, .. } = *self;
+        let (before, late_before) = (before + answered, late_before + timed_out);
+        *self = Self { before, late_before, closed, full, wrong, other, ..Self::new(number) };
     }
 
     fn asked(&mut self, asked: Result<(), LaneError>) {
@@ -241,6 +245,8 @@ struct Host {
     fresh: rtrb::Consumer<(usize, Lane)>,
     old: rtrb::Producer<Lane>,
     /// Of the blocks in which all have answered.
+    /// Of all blocks, and of those in which all have answered.
+    waits: Times,
     exchanges: Times,
     late: Times,
     blocks: u64,
@@ -267,6 +273,7 @@ impl Host {
             // Three quarters of the block for the plug-ins; the rest is the host's.
             let exchanged = self.exchange(block, due + schedule.period() * 3 / 4);
             let end = Instant::now();
+            self.waits.push(end - began);
             if let Some(took) = exchanged {
                 self.exchanges.push(took);
             }
@@ -331,14 +338,17 @@ impl Host {
             "  {blocks} blocks, {missed} of them late, {lost} more not begun; {faults} page faults on the audio thread"
         );
         Spread::print_head();
-        std::mem::take(&mut self.exchanges).spread().print("asked all, until all had answered");
+        let all = self.exchanges.len();
+        std::mem::take(&mut self.waits).spread().print("asked all, waited for all");
+        std::mem::take(&mut self.exchanges).spread().print(&format!("the {all} that all have answered"));
         std::mem::take(&mut self.late).spread().print("wake-up lateness");
         println!(
             "{:11}{:>10}   silent, because it was {:>9}{:>9}{:>9}{:>16}",
             "", "played", "late", "behind", "gone", "then dropped"
         );
         for (number, peer) in self.peers.iter().enumerate() {
-            let Peer { answered, before, timed_out, full, closed, .. } = peer;
+            let Peer { answered, before, full, closed, .. } = peer;
+            let timed_out = peer.timed_out + peer.late_before;
             let late = self.group.lane(number).map_or(0, |lane| lane.stats().late);
             println!("  plug-in {number}{:>10}{timed_out:>36}{full:>9}{closed:>9}{late:>16}", before + answered);
         }

@@ -88,6 +88,10 @@ impl Times {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn spread(mut self) -> Spread {
         self.0.sort_unstable();
         let at = |part: f64| {

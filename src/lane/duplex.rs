@@ -120,7 +120,10 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     /// As [`LaneSender::try_send`]; `Full` if the other side has not taken the ones before.
     #[inline]
     pub fn send_request(&mut self, request: &S) -> Result<(), LaneError> {
-        self.receiver.throw_away();
+        // Not for a request that is not sent: the answer to the one before may be there.
+        if self.sender.check(request.bytes().len()).is_ok() {
+            self.receiver.throw_away(None);
+        }
         let number = self.sender.next_number();
         self.sender.try_send(request)?;
         self.asked = number;
@@ -128,18 +131,16 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     }
 
     /// Borrows the place of the next request, to fill it where it lies; as [`LaneSender::loan`]. Once it is committed, its answer
-    /// alone is taken; up to two earlier ones that are there are thrown away now. Real-time safe.
+    /// alone is taken. Up to two answers to still earlier requests that are there are thrown away now. Real-time safe.
     ///
     /// # Errors
     ///
     /// As there.
     #[inline]
     pub fn loan_request(&mut self) -> Result<LaneLoan<'_, S>, LaneError> {
-        self.receiver.throw_away();
-        let number = self.sender.next_number();
-        let loan = self.sender.loan()?;
-        // If it is dropped, the next request has this number.
-        self.asked = number;
+        self.receiver.throw_away(Some(self.asked));
+        let mut loan = self.sender.loan()?;
+        loan.asked = Some(&mut self.asked);
         Ok(loan)
     }
 

@@ -52,7 +52,7 @@ impl<S: Pod, R: Pod> LaneGroup<S, R> {
     pub fn replace(&mut self, peer: usize, lane: LaneDuplex<S, R>) -> Result<LaneDuplex<S, R>, LaneDuplex<S, R>> {
         match self.members.get_mut(peer) {
             Some(member) => {
-                member.asked_in = 0;
+                (member.asked_in, member.outcome) = (0, Err(LaneError::TimedOut));
                 Ok(std::mem::replace(&mut member.lane, lane))
             }
             None => Err(lane),

@@ -307,6 +307,7 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
         }
         match self.reader.take() {
             Some(taken) => self.taken(taken).map(Some),
+            None if self.is_corrupt => Err(LaneError::Corrupt),
             None => Ok(None),
         }
     }

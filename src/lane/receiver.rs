@@ -268,12 +268,15 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         Ok(None)
     }
 
-    /// Throws away two of what is there, counted as late: as each request has one answer, that is enough to keep up. An error is
-    /// found by who receives.
+    /// Throws away two of what is there, counted as late, but not what is `wanted`: as each request has one answer, that is enough
+    /// to keep up. An error is found by who receives.
     #[inline]
-    pub(super) fn throw_away(&mut self) {
+    pub(super) fn throw_away(&mut self, wanted: Option<u32>) {
         for _ in 0..2 {
             let Ok(Some(found)) = self.look() else { break };
+            if wanted == Some(found.number) {
+                break;
+            }
             self.leave_numbered(found);
             self.count_late();
         }
@@ -359,6 +362,11 @@ impl<T: LaneRecord + ?Sized> Record<'_, T> {
     /// Takes it out of the lane. Real-time safe.
     #[inline]
     pub fn release(self) -> Received {
+        let state = &self.receiver.shared.state;
+        if state.is_over() && state.is_forked_copy() {
+            // Looked at before the process was forked: there is nothing in the copy that it could be taken out of.
+            return Received { len: self.found.len, number: self.found.number.into(), lost: 0 };
+        }
         self.receiver.leave(self.found)
     }
 }

@@ -84,7 +84,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
 
     /// Whether it makes sense to send: room for a record of `len` bytes.
     #[inline(always)]
-    fn check(&mut self, len: usize) -> Result<(), LaneError> {
+    pub(super) fn check(&mut self, len: usize) -> Result<(), LaneError> {
         // The link's flag is ours, the other one the peer's: each is one load.
         if self.rouser.shared.state.is_over() || self.rouser.waker.is_closed() {
             return Err(LaneError::Closed);
@@ -194,7 +194,13 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// than [`is_full`](Self::is_full).
     pub fn room(&mut self) -> usize {
         match self.check(0) {
-            Ok(()) => self.producer.room().unwrap_or(0) as usize,
+            Ok(()) => self.producer.room().map_or_else(
+                |_| {
+                    self.is_corrupt = true;
+                    0
+                },
+                |room| room as usize,
+            ),
             Err(_) => 0,
         }
     }
@@ -229,7 +235,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     #[inline(always)]
     pub(super) fn loan_as(&mut self, number: u32) -> Result<LaneLoan<'_, T>, LaneError> {
         self.check(0)?;
-        Ok(LaneLoan { number, sender: self })
+        Ok(LaneLoan { number, asked: None, sender: self })
     }
 
     /// A loan or a batch that was begun before the process was forked has no memory in the copy.
@@ -320,6 +326,8 @@ impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneBatch<'_, T> {
 #[must_use = "dropping it sends nothing: commit it"]
 pub struct LaneLoan<'a, T: LaneRecord + ?Sized> {
     number: u32,
+    /// Of a request: where its number is put once it is sent.
+    pub(super) asked: Option<&'a mut u32>,
     sender: &'a mut LaneSender<T>,
 }
 
@@ -378,6 +386,9 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
     fn send(self, len: usize) {
         if !self.sender.is_forked_copy() {
             self.sender.sent(self.number, len);
+            if let Some(asked) = self.asked {
+                *asked = self.number;
+            }
         }
     }
 }

@@ -588,8 +588,10 @@ impl<'a> Act<'a> {
             })
         })?;
         let peers: Vec<_> = self.world.all_peers().into_iter().filter(|peer| peer.doomed().is_none()).collect();
-        let failed = |peer: &Peer, what: &str, error: &dyn std::fmt::Display| {
-            format!("renderer {}, which runs, cannot be told to {what}: {error}", peer.id())
+        // One that has found something wrong says so before it ends.
+        let failed = |peer: &Peer, what: &str, error: &dyn std::fmt::Display| match peer.birth.journal.faulty() {
+            Some(text) => format!("a renderer says: {text}"),
+            None => format!("renderer {}, which runs, cannot be told to {what}: {error}", peer.id()),
         };
         for peer in &peers {
             let sent = peer.web_contents.send_timeout("stop", (), patience);

@@ -16,8 +16,9 @@
  * ringmain_*_next_event and ringmain_*_invoke_polling. Two ways to receive: with a callback, which those run; or without,
  * then ringmain_*_next_event hands each event out.
  *
- * Lanes (ringmain_lane_*, ringmain_latest_*) are memory of their own for threads that must never wait. Their functions return
- * the result alone, which says everything: no text is made of it. An end belongs to one thread at a time, whichever that is.
+ * Lanes (ringmain_lane_*, ringmain_latest_*) are memory of their own for threads that must never wait. To open, to split, to
+ * make counters, and to make, to add to and to replace in a group are as all other functions; the rest return the result
+ * alone, which says everything: no text is made of it. An end belongs to one thread at a time, whichever that is.
  * Deadlines are times of ringmain_now(). Before the first real-time call: ringmain_*_prepare, and either linking
  * with `-z now` or the static library, so that no call has to look its function up.
  *
@@ -121,7 +122,7 @@ enum ringmain_result
    */
   RINGMAIN_NOT_REGISTERED = 6,
   /**
-   * The end of a lane has a loan or a batch open, or none that could be committed.
+   * The end of a lane has a loan or a batch open, or none that could be committed; or it is a group's.
    */
   RINGMAIN_WRONG_STATE = 7,
   /**
@@ -2337,8 +2338,9 @@ ringmain_result ringmain_lane_duplex_exchange(struct ringmain_lane_duplex *duple
                                               struct ringmain_received *received);
 
 /**
- * Sends a request, whose answer alone is taken from now on. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the
- * other side has not taken the ones before.
+ * Sends a request, whose answer alone is taken from now on; up to two earlier answers that are there are thrown away, so that
+ * they take no room from it. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the other side has not taken the ones
+ * before.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes, but for the wake that the lane is opened with
@@ -2349,7 +2351,8 @@ ringmain_result ringmain_lane_duplex_send_request(struct ringmain_lane_duplex *d
 
 /**
  * Lends the place of the next request, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the caller's to write
- * until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`.
+ * until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`. Earlier requests are given up: up to
+ * two earlier answers that are there are thrown away, now and when it is committed. Nothing can be received while a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes
@@ -2360,7 +2363,7 @@ ringmain_result ringmain_lane_duplex_loan_request(struct ringmain_lane_duplex *d
 
 /**
  * Lends the place of the answer to the last request received, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the
- * caller's to write until `ringmain_lane_duplex_commit` or `_cancel`.
+ * caller's to write until `ringmain_lane_duplex_commit` or `_cancel`. Nothing can be received while a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes
@@ -2388,7 +2391,7 @@ void ringmain_lane_duplex_cancel(struct ringmain_lane_duplex *duplex);
 
 /**
  * Takes the answer to the last request if it is there, and throws earlier ones away. Never waits. Fails as
- * `ringmain_lane_receiver_try_recv`.
+ * `ringmain_lane_receiver_try_recv`; with `RINGMAIN_WRONG_STATE` while a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes
@@ -2399,7 +2402,8 @@ ringmain_result ringmain_lane_duplex_try_recv_response(struct ringmain_lane_dupl
                                                        struct ringmain_received *received);
 
 /**
- * Waits for the answer to the last request, as `ringmain_lane_receiver_recv_until` does, and throws earlier ones away.
+ * Waits for the answer to the last request, as `ringmain_lane_receiver_recv_until` does, and throws earlier ones away. Fails with
+ * `RINGMAIN_WRONG_STATE` while a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: no: it reads the clock, and to sleep is a system call
@@ -2411,7 +2415,8 @@ ringmain_result ringmain_lane_duplex_recv_response_until(struct ringmain_lane_du
                                                          struct ringmain_received *received);
 
 /**
- * Takes the next request if it is there. Never waits. Fails as `ringmain_lane_receiver_try_recv`.
+ * Takes the next request if it is there. Never waits. Fails as `ringmain_lane_receiver_try_recv`; with `RINGMAIN_WRONG_STATE` while
+ * a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes
@@ -2422,7 +2427,7 @@ ringmain_result ringmain_lane_duplex_try_recv_request(struct ringmain_lane_duple
                                                       struct ringmain_received *received);
 
 /**
- * Waits for a request, as `ringmain_lane_receiver_recv_until` does.
+ * Waits for a request, as `ringmain_lane_receiver_recv_until` does. Fails with `RINGMAIN_WRONG_STATE` while a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: no: it reads the clock, and to sleep is a system call
@@ -2460,7 +2465,7 @@ ringmain_result ringmain_lane_duplex_send_response(struct ringmain_lane_duplex *
 /**
  * Makes a stream each way of it: `*sender` and `*receiver` are the caller's, each for a thread of its own, until
  * `ringmain_lane_sender_free` and `ringmain_lane_receiver_free`. The duplex is freed; a loan of it is over. If this fails, it stays
- * the caller's.
+ * whose it was: with `RINGMAIN_WRONG_STATE` if it is a group's.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: no
@@ -2469,6 +2474,14 @@ ringmain_result ringmain_lane_duplex_split(struct ringmain_lane_duplex *duplex,
                                            struct ringmain_lane_sender **sender,
                                            struct ringmain_lane_receiver **receiver,
                                            struct ringmain_error **error);
+
+/**
+ * The longest record that may come, in bytes, as main has said: room enough for any. 0 for null.
+ *
+ * Thread-safe: no, one thread at a time
+ * Realtime-safe: yes
+ */
+size_t ringmain_lane_duplex_max_record(const struct ringmain_lane_duplex *duplex);
 
 /**
  * As `ringmain_lane_sender_prepare`.
@@ -2506,7 +2519,8 @@ ringmain_result ringmain_lane_duplex_counters(const struct ringmain_lane_duplex 
                                               struct ringmain_error **error);
 
 /**
- * Closes the lane and frees it; a loan is over then. Null is nothing. It may outlive the handle that it was opened on.
+ * Closes the lane and frees it; a loan is over then. Null is nothing, and so is one that is a group's, which frees it. It may
+ * outlive the handle that it was opened on.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: no
@@ -2529,6 +2543,8 @@ ringmain_result ringmain_lane_group_new(struct ringmain_lane_group **group,
  * Adds a peer; `*peer` (may be null) is its number, from 0 on. The duplex is the group's from then on, which frees it; if this
  * fails, it stays the caller's.
  *
+ * Fails with `RINGMAIN_WRONG_STATE` if it is a group's already; `RINGMAIN_SYSTEM` without memory for its answers.
+ *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: no
  */
@@ -2541,7 +2557,8 @@ ringmain_result ringmain_lane_group_add(struct ringmain_lane_group *group,
  * Puts another duplex in a peer's place, such as that of its process's successor. `*replaced` is the one before, the caller's
  * again, to be freed where that is no harm. The new one is the group's; if this fails, it stays the caller's.
  *
- * Fails with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number.
+ * Fails with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number; `RINGMAIN_WRONG_STATE` if the new one is a group's
+ * already; `RINGMAIN_SYSTEM` without memory for its answers.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: no
@@ -2561,8 +2578,9 @@ ringmain_result ringmain_lane_group_replace(struct ringmain_lane_group *group,
 struct ringmain_lane_duplex *ringmain_lane_group_duplex(const struct ringmain_lane_group *group, size_t peer);
 
 /**
- * Sends a peer its request of this round. A peer that cannot be asked has failed this round: `ringmain_lane_group_response`
- * says why. Fails as `ringmain_lane_duplex_send_request`; with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number.
+ * Sends a peer its request of this round. A peer that cannot be asked has failed this round, whatever the reason:
+ * `ringmain_lane_group_response` says it. Fails as `ringmain_lane_duplex_send_request`; with `RINGMAIN_NOT_REGISTERED` if there is
+ * no peer of this number.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes, but for the wake that the lane is opened with
@@ -2584,11 +2602,12 @@ ringmain_result ringmain_lane_group_wait_all(struct ringmain_lane_group *group,
                                              size_t *answered);
 
 /**
- * A peer's answer of the round that the last `ringmain_lane_group_wait_all` has ended: `*data` has `*len` bytes, a copy that is the
- * group's and stays until the next round or until the peer is replaced.
+ * A peer's answer of the round that the last `ringmain_lane_group_wait_all` has ended: `*data` has `*len` bytes, aligned to 128, a
+ * copy that is the group's and stays until the next round or until the peer is replaced.
  *
- * Fails with why there is none: `RINGMAIN_TIMEOUT`, also for a peer that was not asked in that round; what sending has
- * failed with; `RINGMAIN_NOT_REGISTERED` if there is no peer of this number. The caller's are the two variables alone.
+ * Fails with why there is none: `RINGMAIN_TIMEOUT`, also for a peer that was not asked in that round; what sending or
+ * receiving has failed with; `RINGMAIN_NOT_REGISTERED` if there is no peer of this number. The caller's are the two variables
+ * alone.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes
@@ -2759,7 +2778,7 @@ ringmain_result ringmain_latest_reader_copy(const struct ringmain_latest_reader 
 
 /**
  * Where the value that was taken last lies, aligned as configured, without a copy: `*len` (may be null) bytes, the library's,
- * until the next value is taken. Null if none was taken, or for null.
+ * until the next value is taken. Null if none was taken, in a forked copy of the process, or for null.
  *
  * **The writer may change the bytes at any time**: for peers that trust each other, and for code that reads each of them once.
  *

@@ -529,7 +529,8 @@ using received = ringmain_received;
 
 namespace detail {
 
-/* What a lane of `T` takes and gives. */
+/* What a lane of `T` takes and gives. All bytes of a record go to the peer and come from it, those of padding too, and any of
+ * them may come: use types without padding, and of which every value is one, so no bool and no enum. */
 template <class T> struct carries {
   static_assert(std::is_trivially_copyable_v<T>, "a record is copied byte by byte: it must be trivially copyable");
   static_assert(alignof(T) <= 128, "records are aligned to 128 at most");
@@ -766,6 +767,8 @@ public:
     return ringmain_lane_duplex_commit(raw(), len);
   }
   void cancel() noexcept { ringmain_lane_duplex_cancel(raw()); }
+  /* Of what it receives. */
+  std::size_t max_record() const noexcept { return ringmain_lane_duplex_max_record(raw()); }
 
   /* A stream each way, for two threads. */
   std::pair<lane_sender<S>, lane_receiver<R>> split() && {
@@ -798,16 +801,17 @@ public:
     error(ringmain_lane_group_new(&made, error));
     raw_.reset(made);
   }
-  /* The peer's number, from 0 on. */
-  std::size_t add(lane_duplex<S, R> lane) {
+  /* The peer's number, from 0 on. If this throws, the lane stays the caller's. */
+  std::size_t add(lane_duplex<S, R> &&lane) {
     detail::check error;
     std::size_t peer = 0;
     error(ringmain_lane_group_add(raw_.get(), lane.raw(), &peer, error));
     static_cast<void>(lane.release_raw());
     return peer;
   }
-  /* Puts a lane in a peer's place; the one before, to be dropped where that is no harm. */
-  lane_duplex<S, R> replace(std::size_t peer, lane_duplex<S, R> lane) {
+  /* Puts a lane in a peer's place; the one before, to be dropped where that is no harm. If this throws, the new one stays the
+   * caller's. */
+  lane_duplex<S, R> replace(std::size_t peer, lane_duplex<S, R> &&lane) {
     detail::check error;
     ringmain_lane_duplex *before = nullptr;
     error(ringmain_lane_group_replace(raw_.get(), peer, lane.raw(), &before, error));
@@ -869,6 +873,7 @@ public:
     return ringmain_latest_writer_commit(raw(), len);
   }
   void cancel() noexcept { ringmain_latest_writer_cancel(raw()); }
+  std::size_t max_record() const noexcept { return ringmain_latest_writer_max_record(raw()); }
 };
 
 /* Reads the newest value of `T`. */
@@ -900,6 +905,7 @@ public:
     const void *data = ringmain_latest_reader_data(raw(), &len);
     return as::shown_at(data, len);
   }
+  std::size_t max_record() const noexcept { return ringmain_latest_reader_max_record(raw()); }
 };
 
 /* A main; its renderers are numbers. */

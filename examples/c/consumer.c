@@ -3,7 +3,7 @@
  *
  *   ./ringmain_consumer [NAME] [--once]       --once: one producer
  *
- * The lanes need no poll, and no thread of the library: they are memory that both programs look at. */
+ * Once they are open, the lanes need no poll, and no thread of the library: they are memory that both programs look at. */
 #define _POSIX_C_SOURCE 200809L
 #include "lanes.h"
 
@@ -48,7 +48,10 @@ static bool consume(struct ends *ends) {
   char line[128];
   int at;
 
-  /* Before the first of them: nothing of the rest is the first to touch a page. */
+  /* Before the first of them: none is the first to touch a page of a lane then. */
+  ringmain_lane_receiver_prepare(ends->notes);
+  ringmain_lane_receiver_prepare(ends->log);
+  ringmain_latest_writer_prepare(ends->gain);
   ringmain_lane_duplex_prepare(ends->process);
   if (!done("gain", ringmain_latest_writer_write(ends->gain, &gain, sizeof gain)))
     return false;

@@ -44,7 +44,7 @@ static inline bool ok(const char *what, ringmain_result result, ringmain_error *
   return false;
 }
 
-/* The functions of lanes make no error: their result says everything. */
+/* The functions of an open lane make no error: their result says everything. */
 static inline bool done(const char *what, ringmain_result result) {
   if (result != RINGMAIN_OK)
     fprintf(stderr, "%s: %s\n", what, ringmain_result_text(result));

@@ -3,8 +3,9 @@
  *
  *   ./ringmain_producer [NAME] [--wait]       --wait: up to ten seconds for somebody to listen
  *
- * The functions that `play` and `process` call are those for an audio thread: none of them allocates, locks or makes a system
- * call, but for the one wake of a receiver that sleeps. */
+ * The functions that `play` calls, and in `process` those that read the newest gain and answer, are for an audio thread: none of
+ * them allocates, locks or makes a system call, but for the wake of a receiver that sleeps, if the lane is opened with one.
+ * Those that end with `_until` wait: they read the clock, and may sleep. */
 #define _POSIX_C_SOURCE 200809L
 #include "lanes.h"
 
@@ -91,7 +92,10 @@ static bool produce(ringmain_renderer *renderer) {
   struct ends ends = {NULL, NULL, NULL, NULL};
   bool produced = open_ends(renderer, &ends);
   if (produced) {
+    /* Before the first real-time call: none is the first to touch a page of a lane then. */
     ringmain_lane_sender_prepare(ends.notes);
+    ringmain_lane_sender_prepare(ends.log);
+    ringmain_latest_reader_prepare(ends.gain);
     ringmain_lane_duplex_prepare(ends.process);
     produced = play(ends.notes) && process(&ends) &&
                done("log", ringmain_lane_sender_send(ends.log, text, sizeof text - 1));

@@ -27,7 +27,7 @@ pub enum ringmain_result {
     RINGMAIN_WRONG_EVENT = 5,
     /// There is no registration of this number (any more).
     RINGMAIN_NOT_REGISTERED = 6,
-    /// The end of a lane has a loan or a batch open, or none that could be committed.
+    /// The end of a lane has a loan or a batch open, or none that could be committed; or it is a group's.
     RINGMAIN_WRONG_STATE = 7,
 
     /// A value that cannot travel: not JSON or MessagePack, NaN, byte strings, too deep, too many values.

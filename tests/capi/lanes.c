@@ -5,7 +5,9 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #if defined(__SANITIZE_ADDRESS__)
 /* Of <sanitizer/allocator_interface.h>, which not every compiler brings. */
 int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
@@ -137,7 +139,7 @@ static void null_is_refused(void) {
   EXPECT(RINGMAIN_NULL_ARGUMENT, ringmain_lane_duplex_split(NULL, &sender, NULL, &error));
   CHECK(ringmain_lane_sender_room(NULL) == 0 && ringmain_lane_sender_max_record(NULL) == 0);
   CHECK(ringmain_lane_receiver_max_record(NULL) == 0 && ringmain_latest_writer_max_record(NULL) == 0);
-  CHECK(ringmain_latest_reader_max_record(NULL) == 0);
+  CHECK(ringmain_latest_reader_max_record(NULL) == 0 && ringmain_lane_duplex_max_record(NULL) == 0);
   CHECK(!ringmain_lane_sender_is_open(NULL) && !ringmain_lane_receiver_is_open(NULL));
   CHECK(!ringmain_lane_duplex_is_open(NULL) && !ringmain_latest_writer_is_open(NULL));
   CHECK(!ringmain_latest_reader_is_open(NULL));
@@ -498,6 +500,32 @@ static void the_newest_value_wins(void) {
   part(&link);
 }
 
+static void a_forked_copy_has_no_value(void) {
+  struct link link = link_up();
+  ringmain_lane_config config = config_for(8, 8, 0);
+  ringmain_latest_writer *writer;
+  ringmain_latest_reader *reader;
+  uint64_t value = 7;
+  size_t size = 0;
+  int status;
+  pid_t copy;
+  OK(ringmain_main_latest_writer(link.main, link.id, CHANNEL("level"), &config, &writer, &error));
+  OK(ringmain_renderer_latest_reader(link.renderer, CHANNEL("level"), &config, &reader, &error));
+  GIVES(RINGMAIN_OK, ringmain_latest_writer_write(writer, &value, sizeof value));
+  GIVES(RINGMAIN_OK, ringmain_latest_reader_take(reader, NULL));
+  copy = fork();
+  if (copy == 0) {
+    bool has_none = ringmain_latest_reader_copy(reader, &value, sizeof value, NULL) == RINGMAIN_DISCONNECTED &&
+                    ringmain_latest_reader_data(reader, &size) == NULL && size == 0;
+    _exit(has_none ? 0 : 1);
+  }
+  CHECK(copy > 0 && waitpid(copy, &status, 0) == copy && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK(ringmain_latest_reader_data(reader, &size) != NULL && size == sizeof value);
+  ringmain_latest_writer_free(writer);
+  ringmain_latest_reader_free(reader);
+  part(&link);
+}
+
 static void pictures_have_a_length_of_their_own(void) {
   struct link link = link_up();
   ringmain_lane_config config = RINGMAIN_LANE_CONFIG_INIT;
@@ -637,6 +665,44 @@ static void an_exchange_is_answered_and_a_late_answer_is_dropped(void) {
   part(&link);
 }
 
+static void nothing_is_received_while_a_loan_is_open(void) {
+  struct link link = link_up();
+  ringmain_lane_duplex *other, *duplex = asks(&link, "loans", &other);
+  struct question question = {0, 1}, got = {0, 0};
+  ringmain_received received;
+  uint64_t answer = 5;
+  void *place;
+  CHECK(ringmain_lane_duplex_max_record(duplex) == 8 && ringmain_lane_duplex_max_record(other) == sizeof question);
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_send_request(duplex, &question, sizeof question));
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_try_recv_request(other, &got, sizeof got, NULL));
+  question.value = 2;
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_send_request(duplex, &question, sizeof question));
+  /* The answer to the first one stays its answer. */
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_loan_response(other, &place, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_try_recv_request(other, &got, sizeof got, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_recv_request_until(other, &got, sizeof got, 0, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_recv_newest_request_until(other, &got, sizeof got, 0, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_try_recv_response(other, &got, sizeof got, NULL));
+  CHECK(got.value == 1);
+  memcpy(place, &answer, sizeof answer);
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_commit(other, sizeof answer));
+  GIVES(RINGMAIN_EMPTY, ringmain_lane_duplex_try_recv_response(duplex, &answer, sizeof answer, NULL));
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_try_recv_request(other, &got, sizeof got, NULL));
+  answer = 6;
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_send_response(other, &answer, sizeof answer));
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_try_recv_response(duplex, &answer, sizeof answer, &received));
+  CHECK(got.value == 2 && answer == 6 && received.number == 1);
+  /* That of a request likewise. */
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_loan_request(duplex, &place, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_try_recv_response(duplex, &answer, sizeof answer, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_recv_response_until(duplex, &answer, sizeof answer, 0, NULL));
+  ringmain_lane_duplex_cancel(duplex);
+  GIVES(RINGMAIN_EMPTY, ringmain_lane_duplex_try_recv_response(duplex, &answer, sizeof answer, NULL));
+  ringmain_lane_duplex_free(duplex);
+  ringmain_lane_duplex_free(other);
+  part(&link);
+}
+
 static void a_peer_that_was_stopped_goes_on_with_the_newest_request(void) {
   struct link link = link_up();
   ringmain_lane_duplex *other, *duplex = asks(&link, "newest", &other);
@@ -696,7 +762,7 @@ static void a_group_waits_for_all_and_says_who_has_not_answered(void) {
     for (at = 0; at < 3; at += 2) {
       uint64_t answer;
       GIVES(RINGMAIN_OK, ringmain_lane_group_response(group, at, &data, &len));
-      CHECK(len == sizeof answer);
+      CHECK(len == sizeof answer && (uintptr_t)data % 128 == 0);
       memcpy(&answer, data, sizeof answer);
       CHECK(answer == 2 * (10 * question.round + at));
     }
@@ -730,6 +796,52 @@ static void a_group_waits_for_all_and_says_who_has_not_answered(void) {
   ringmain_lane_duplex_free(others[0].duplex);
   ringmain_lane_duplex_free(others[2].duplex);
   ringmain_lane_duplex_free(others[3].duplex);
+  part(&link);
+}
+
+static void a_duplex_of_a_group_is_the_groups_alone(void) {
+  struct link link = link_up();
+  ringmain_lane_group *group, *second;
+  ringmain_lane_duplex *others[2], *replaced = NULL;
+  ringmain_lane_duplex *duplex = asks(&link, "member", &others[0]), *successor = asks(&link, "next", &others[1]);
+  ringmain_lane_sender *sender = NULL;
+  ringmain_lane_receiver *receiver = NULL;
+  struct question question = {0, 0};
+  const void *data;
+  void *place;
+  size_t answered, len;
+  OK(ringmain_lane_group_new(&group, &error));
+  OK(ringmain_lane_group_new(&second, &error));
+  OK(ringmain_lane_group_add(group, duplex, NULL, &error));
+  EXPECT(RINGMAIN_WRONG_STATE, ringmain_lane_group_add(group, duplex, NULL, &error));
+  EXPECT(RINGMAIN_WRONG_STATE, ringmain_lane_group_add(second, duplex, NULL, &error));
+  EXPECT(RINGMAIN_WRONG_STATE, ringmain_lane_group_replace(group, 0, duplex, &replaced, &error));
+  EXPECT(RINGMAIN_WRONG_STATE, ringmain_lane_duplex_split(duplex, &sender, &receiver, &error));
+  CHECK(replaced == NULL && sender == NULL && receiver == NULL);
+  ringmain_lane_duplex_free(duplex);
+  CHECK(ringmain_lane_duplex_is_open(duplex));
+  /* Why a peer was not asked is what this round has brought. */
+  GIVES(RINGMAIN_WRONG_SIZE, ringmain_lane_group_start(group, 0, &question, 3));
+  GIVES(RINGMAIN_OK, ringmain_lane_group_wait_all(group, 0, &answered));
+  GIVES(RINGMAIN_WRONG_SIZE, ringmain_lane_group_response(group, 0, &data, &len));
+  GIVES(RINGMAIN_OK, ringmain_lane_duplex_loan_request(ringmain_lane_group_duplex(group, 0), &place, NULL));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_group_start(group, 0, &question, sizeof question));
+  GIVES(RINGMAIN_OK, ringmain_lane_group_wait_all(group, 0, &answered));
+  GIVES(RINGMAIN_WRONG_STATE, ringmain_lane_group_response(group, 0, &data, &len));
+  ringmain_lane_duplex_cancel(duplex);
+  GIVES(RINGMAIN_OK, ringmain_lane_group_wait_all(group, 0, &answered));
+  GIVES(RINGMAIN_TIMEOUT, ringmain_lane_group_response(group, 0, &data, &len));
+  /* The one that was replaced is the caller's: to be added elsewhere. */
+  OK(ringmain_lane_group_replace(group, 0, successor, &replaced, &error));
+  CHECK(replaced == duplex);
+  OK(ringmain_lane_group_add(second, replaced, NULL, &error));
+  EXPECT(RINGMAIN_WRONG_STATE, ringmain_lane_group_add(second, successor, NULL, &error));
+  ringmain_lane_group_free(group);
+  CHECK(!ringmain_lane_duplex_is_open(others[1]) && ringmain_lane_duplex_is_open(others[0]));
+  ringmain_lane_group_free(second);
+  CHECK(!ringmain_lane_duplex_is_open(others[0]));
+  ringmain_lane_duplex_free(others[0]);
+  ringmain_lane_duplex_free(others[1]);
   part(&link);
 }
 
@@ -896,10 +1008,13 @@ int main(void) {
   a_wait_ends_with_a_record_the_deadline_or_the_other_end();
   the_clock_is_the_monotonic_one();
   the_newest_value_wins();
+  a_forked_copy_has_no_value();
   pictures_have_a_length_of_their_own();
   an_exchange_is_answered_and_a_late_answer_is_dropped();
+  nothing_is_received_while_a_loan_is_open();
   a_peer_that_was_stopped_goes_on_with_the_newest_request();
   a_group_waits_for_all_and_says_who_has_not_answered();
+  a_duplex_of_a_group_is_the_groups_alone();
   the_halves_of_a_duplex_may_be_on_two_threads();
   locked_memory_is_reported();
 #if defined(__SANITIZE_ADDRESS__)

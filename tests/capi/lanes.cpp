@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace {
 
@@ -93,6 +94,7 @@ void latest_values(ipc_main &main, ipc_renderer &renderer) {
   CHECK(writer.commit() == RINGMAIN_OK && reader.read_until(got, soon()) == RINGMAIN_OK && got.samples[3] == 2);
   CHECK(writer.loan() != nullptr);
   writer.cancel();
+  CHECK(writer.max_record() == sizeof(block) && reader.max_record() == sizeof(block));
   CHECK(writer.write(value) == RINGMAIN_OK && reader.take() == RINGMAIN_OK);
   CHECK(reader.value()->samples[3] == 2 && reader.copy(got) == RINGMAIN_OK);
 }
@@ -140,6 +142,13 @@ void exchanges(ipc_main &main, ipc_renderer &renderer) {
   single.cancel();
   auto [sender, receiver] = std::move(other).split();
   CHECK(receiver.try_recv(question) == RINGMAIN_OK && sender.send(1) == RINGMAIN_OK);
+  CHECK(single.max_record() == sizeof answer);
+  try {
+    group.replace(7, std::move(single));
+    CHECK(false);
+  } catch (const error &failed) {
+    CHECK(failed.result() == RINGMAIN_NOT_REGISTERED && single.raw() != nullptr);
+  }
   auto before = group.replace(1, std::move(single));
   CHECK(before.is_open());
   {
@@ -148,6 +157,29 @@ void exchanges(ipc_main &main, ipc_renderer &renderer) {
   }
   for (auto &thread : threads)
     thread.join();
+}
+
+void answers_with_an_alignment(ipc_main &main, ipc_renderer &renderer) {
+  using asking = lane_duplex<std::uint64_t, block>;
+  using answering = lane_duplex<block, std::uint64_t>;
+  lane_group<std::uint64_t, block> group;
+  std::vector<answering> others;
+  for (std::size_t at = 0; at < 4; at++) {
+    const std::string name = "aligned " + std::to_string(at);
+    CHECK(group.add(main.lane<asking>(renderer.id(), name)) == at);
+    others.push_back(renderer.lane<answering>(name));
+    std::uint64_t question = 0;
+    block answer{};
+    CHECK(group.start(at, at) == RINGMAIN_OK && others[at].try_recv_request(question) == RINGMAIN_OK);
+    answer.samples[15] = static_cast<float>(question + 1);
+    CHECK(others[at].send_response(answer) == RINGMAIN_OK);
+  }
+  CHECK(group.wait_all(soon()) == others.size());
+  for (std::size_t at = 0; at < others.size(); at++) {
+    const block *answer = group.response(at);
+    CHECK(answer != nullptr && reinterpret_cast<std::uintptr_t>(answer) % alignof(block) == 0);
+    CHECK(answer->samples[15] == static_cast<float>(at + 1));
+  }
 }
 
 } // namespace
@@ -159,6 +191,7 @@ int main() try {
   bytes_of_any_length(main, renderer);
   latest_values(main, renderer);
   exchanges(main, renderer);
+  answers_with_an_alignment(main, renderer);
   try {
     main.lane<lane_sender<note>>(77, "nobody");
     CHECK(false);

@@ -6,8 +6,8 @@ use super::{
     Brief, brief, check_len, check_memory, end, free, hand_out_counters, put_stats, record, ringmain_lane_counters,
     ringmain_lane_receiver, ringmain_lane_sender, ringmain_lane_stats, ringmain_received, room, tell, tell_received,
 };
-use crate::capi::result::{given, guard, null, quietly, ringmain_error, ringmain_result};
-use crate::lane::{LaneDuplex, LaneError, Received};
+use crate::capi::result::{Outcome, failure, given, guard, null, quietly, ringmain_error, ringmain_result};
+use crate::lane::{LaneDuplex, Received};
 use std::ffi::c_void;
 
 use ringmain_result::*;
@@ -18,7 +18,11 @@ pub struct ringmain_lane_duplex {
     pub(super) lane: LaneDuplex<[u8], [u8]>,
     pub(super) clock: Clock,
     pub(super) exact: Option<usize>,
+    /// The longest record that may come.
+    pub(super) max_record: usize,
     pub(super) loaned: Loaned,
+    /// It is a group's: that one frees it.
+    pub(super) is_grouped: bool,
 }
 
 /// What a duplex has lent.
@@ -30,12 +34,27 @@ pub(super) enum Loaned {
 }
 
 impl ringmain_lane_duplex {
-    #[inline]
-    pub(super) fn check(&self, record: &[u8]) -> Brief {
-        if self.loaned != Loaned::Nothing {
-            return Err(RINGMAIN_WRONG_STATE);
+    pub(super) fn new(mut lane: LaneDuplex<[u8], [u8]>, exact: Option<usize>) -> Self {
+        let max_record = lane.receiver().max_record();
+        Self { lane, clock: Clock::new(), exact, max_record, loaned: Loaned::Nothing, is_grouped: false }
+    }
+
+    pub(super) fn check_ungrouped(&self) -> Outcome {
+        if self.is_grouped {
+            return Err(failure(RINGMAIN_WRONG_STATE, "the duplex is a group's".to_string()));
         }
-        check_len(self.exact, record.len())
+        Ok(())
+    }
+
+    /// Nothing is lent. To receive as well: what comes says by which number a loan is sent.
+    #[inline]
+    fn idle(&mut self) -> Brief<&mut Self> {
+        if self.loaned == Loaned::Nothing { Ok(self) } else { Err(RINGMAIN_WRONG_STATE) }
+    }
+
+    #[inline]
+    fn check(&mut self, record: &[u8]) -> Brief {
+        check_len(self.idle()?.exact, record.len())
     }
 
     #[inline]
@@ -45,8 +64,9 @@ impl ringmain_lane_duplex {
     }
 
     #[inline]
-    pub(super) fn recv_response(&mut self, response: &mut [u8], deadline_ns: u64) -> Result<Received, LaneError> {
-        self.lane.recv_response_until(response, self.clock.instant(deadline_ns))
+    pub(super) fn recv_response(&mut self, response: &mut [u8], deadline_ns: u64) -> Brief<Received> {
+        let deadline = self.clock.instant(deadline_ns);
+        Ok(self.idle()?.lane.recv_response_until(response, deadline)?)
     }
 
     /// Lends the place of a request or a response.
@@ -56,9 +76,7 @@ impl ringmain_lane_duplex {
     /// `data` is null or may be written; `size` likewise.
     #[inline]
     unsafe fn loan(&mut self, what: Loaned, data: *mut *mut c_void, size: *mut usize) -> Brief {
-        if self.loaned != Loaned::Nothing {
-            return Err(RINGMAIN_WRONG_STATE);
-        }
+        self.idle()?;
         // SAFETY: as the caller says.
         unsafe {
             let data = end(data)?;
@@ -100,8 +118,9 @@ pub unsafe extern "C" fn ringmain_lane_duplex_exchange(
     })
 }
 
-/// Sends a request, whose answer alone is taken from now on. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the
-/// other side has not taken the ones before.
+/// Sends a request, whose answer alone is taken from now on; up to two earlier answers that are there are thrown away, so that
+/// they take no room from it. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the other side has not taken the ones
+/// before.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes, but for the wake that the lane is opened with
@@ -116,7 +135,8 @@ pub unsafe extern "C" fn ringmain_lane_duplex_send_request(
 }
 
 /// Lends the place of the next request, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the caller's to write
-/// until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`.
+/// until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`. Earlier requests are given up: up to
+/// two earlier answers that are there are thrown away, now and when it is committed. Nothing can be received while a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes
@@ -131,7 +151,7 @@ pub unsafe extern "C" fn ringmain_lane_duplex_loan_request(
 }
 
 /// Lends the place of the answer to the last request received, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the
-/// caller's to write until `ringmain_lane_duplex_commit` or `_cancel`.
+/// caller's to write until `ringmain_lane_duplex_commit` or `_cancel`. Nothing can be received while a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes
@@ -183,7 +203,7 @@ pub unsafe extern "C" fn ringmain_lane_duplex_cancel(duplex: *mut ringmain_lane_
 }
 
 /// Takes the answer to the last request if it is there, and throws earlier ones away. Never waits. Fails as
-/// `ringmain_lane_receiver_try_recv`.
+/// `ringmain_lane_receiver_try_recv`; with `RINGMAIN_WRONG_STATE` while a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes
@@ -197,14 +217,15 @@ pub unsafe extern "C" fn ringmain_lane_duplex_try_recv_response(
     brief(|| {
         // SAFETY: a handle of ours; the buffer is the caller's, `received` is null or may be written.
         unsafe {
-            let taken = end(duplex)?.lane.try_recv_response(room(buffer, size)?)?;
+            let taken = end(duplex)?.idle()?.lane.try_recv_response(room(buffer, size)?)?;
             tell_received(received, taken.ok_or(RINGMAIN_EMPTY)?);
         }
         Ok(())
     })
 }
 
-/// Waits for the answer to the last request, as `ringmain_lane_receiver_recv_until` does, and throws earlier ones away.
+/// Waits for the answer to the last request, as `ringmain_lane_receiver_recv_until` does, and throws earlier ones away. Fails with
+/// `RINGMAIN_WRONG_STATE` while a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: no: it reads the clock, and to sleep is a system call
@@ -223,7 +244,8 @@ pub unsafe extern "C" fn ringmain_lane_duplex_recv_response_until(
     })
 }
 
-/// Takes the next request if it is there. Never waits. Fails as `ringmain_lane_receiver_try_recv`.
+/// Takes the next request if it is there. Never waits. Fails as `ringmain_lane_receiver_try_recv`; with `RINGMAIN_WRONG_STATE` while
+/// a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes
@@ -237,14 +259,14 @@ pub unsafe extern "C" fn ringmain_lane_duplex_try_recv_request(
     brief(|| {
         // SAFETY: a handle of ours; the buffer is the caller's, `received` is null or may be written.
         unsafe {
-            let taken = end(duplex)?.lane.try_recv_request(room(buffer, size)?)?;
+            let taken = end(duplex)?.idle()?.lane.try_recv_request(room(buffer, size)?)?;
             tell_received(received, taken.ok_or(RINGMAIN_EMPTY)?);
         }
         Ok(())
     })
 }
 
-/// Waits for a request, as `ringmain_lane_receiver_recv_until` does.
+/// Waits for a request, as `ringmain_lane_receiver_recv_until` does. Fails with `RINGMAIN_WRONG_STATE` while a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: no: it reads the clock, and to sleep is a system call
@@ -261,7 +283,7 @@ pub unsafe extern "C" fn ringmain_lane_duplex_recv_request_until(
         unsafe {
             let (duplex, buffer) = (end(duplex)?, room(buffer, size)?);
             let deadline = duplex.clock.instant(deadline_ns);
-            tell_received(received, duplex.lane.recv_request_until(buffer, deadline)?);
+            tell_received(received, duplex.idle()?.lane.recv_request_until(buffer, deadline)?);
         }
         Ok(())
     })
@@ -285,7 +307,7 @@ pub unsafe extern "C" fn ringmain_lane_duplex_recv_newest_request_until(
         unsafe {
             let (duplex, buffer) = (end(duplex)?, room(buffer, size)?);
             let deadline = duplex.clock.instant(deadline_ns);
-            tell_received(received, duplex.lane.recv_newest_request_until(buffer, deadline)?);
+            tell_received(received, duplex.idle()?.lane.recv_newest_request_until(buffer, deadline)?);
         }
         Ok(())
     })
@@ -312,7 +334,7 @@ pub unsafe extern "C" fn ringmain_lane_duplex_send_response(
 
 /// Makes a stream each way of it: `*sender` and `*receiver` are the caller's, each for a thread of its own, until
 /// `ringmain_lane_sender_free` and `ringmain_lane_receiver_free`. The duplex is freed; a loan of it is over. If this fails, it stays
-/// the caller's.
+/// whose it was: with `RINGMAIN_WRONG_STATE` if it is a group's.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: no
@@ -331,8 +353,8 @@ pub unsafe extern "C" fn ringmain_lane_duplex_split(
         }
         // SAFETY: a handle of ours that is given back once; both may be written.
         unsafe {
-            given(duplex, "duplex")?;
-            let ringmain_lane_duplex { lane, clock, exact, loaned: _ } = *Box::from_raw(duplex);
+            given(duplex, "duplex")?.check_ungrouped()?;
+            let ringmain_lane_duplex { lane, clock, exact, .. } = *Box::from_raw(duplex);
             let (sending, receiving) = lane.split();
             let sending = ringmain_lane_sender { lane: sending, exact, batch: None, is_loaned: false };
             let receiving = ringmain_lane_receiver { lane: receiving, clock, is_peeked: false };
@@ -341,6 +363,16 @@ pub unsafe extern "C" fn ringmain_lane_duplex_split(
         }
         Ok(())
     })
+}
+
+/// The longest record that may come, in bytes, as main has said: room enough for any. 0 for null.
+///
+/// Thread-safe: no, one thread at a time
+/// Realtime-safe: yes
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ringmain_lane_duplex_max_record(duplex: *const ringmain_lane_duplex) -> usize {
+    // SAFETY: null, or a handle of ours.
+    unsafe { duplex.as_ref() }.map_or(0, |duplex| duplex.max_record)
 }
 
 /// As `ringmain_lane_sender_prepare`.
@@ -399,12 +431,17 @@ pub unsafe extern "C" fn ringmain_lane_duplex_counters(
     guard(error, || unsafe { hand_out_counters(counters, given(duplex, "duplex")?.lane.counters()) })
 }
 
-/// Closes the lane and frees it; a loan is over then. Null is nothing. It may outlive the handle that it was opened on.
+/// Closes the lane and frees it; a loan is over then. Null is nothing, and so is one that is a group's, which frees it. It may
+/// outlive the handle that it was opened on.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: no
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ringmain_lane_duplex_free(duplex: *mut ringmain_lane_duplex) {
-    // SAFETY: null, or a handle of ours that is given back once.
-    unsafe { free(duplex) };
+    // SAFETY: null, or a handle of ours that is given back once, or is a group's.
+    unsafe {
+        if duplex.as_ref().is_some_and(|duplex| !duplex.is_grouped) {
+            free(duplex);
+        }
+    }
 }

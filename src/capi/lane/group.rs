@@ -1,9 +1,8 @@
 //! One request to each of several peers, and one wait for all of them.
 #![allow(unsafe_code)]
 
-use super::{brief, end, free, record, ringmain_lane_duplex, tell};
+use super::{Brief, brief, end, free, record, ringmain_lane_duplex, tell};
 use crate::capi::result::{Failure, Outcome, failure, guard, null, put, ringmain_error, ringmain_result};
-use crate::lane::LaneError;
 use std::ffi::c_void;
 
 use ringmain_result::*;
@@ -20,11 +19,21 @@ pub struct ringmain_lane_group {
 struct Member {
     /// Owned; a pointer because the caller has copies of it.
     lane: *mut ringmain_lane_duplex,
-    response: Vec<u8>,
+    response: Box<[Line]>,
     /// The round in which it was asked last, and what came of that: until it is waited for, whether the request was sent; then
     /// the length of the answer.
     asked_in: u64,
-    outcome: Result<usize, LaneError>,
+    outcome: Brief<usize>,
+}
+
+/// Callers look at a response as the record that it is, whose alignment is this one at most.
+#[repr(C, align(128))]
+#[derive(Debug, Clone, Copy)]
+struct Line([u8; 128]);
+
+fn bytes(lines: &mut [Line]) -> &mut [u8] {
+    // SAFETY: lines are bytes, without padding.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
 }
 
 impl Drop for Member {
@@ -55,16 +64,21 @@ pub unsafe extern "C" fn ringmain_lane_group_new(
     })
 }
 
+/// Makes a duplex the group's.
+///
 /// # Safety
 ///
 /// `duplex` is null or a handle of ours.
 unsafe fn member(duplex: *mut ringmain_lane_duplex) -> Outcome<Member> {
     // SAFETY: as the caller says.
-    let size = unsafe { duplex.as_mut() }.ok_or_else(|| null("duplex"))?.lane.receiver().max_record();
+    let lane = unsafe { duplex.as_mut() }.ok_or_else(|| null("duplex"))?;
+    lane.check_ungrouped()?;
+    let lines = lane.max_record.div_ceil(size_of::<Line>());
     let mut response = Vec::new();
-    response.try_reserve_exact(size).map_err(|error| no_memory(size, &error))?;
-    response.resize(size, 0);
-    Ok(Member { lane: duplex, response, asked_in: 0, outcome: Err(LaneError::TimedOut) })
+    response.try_reserve_exact(lines).map_err(|error| no_memory(lane.max_record, &error))?;
+    response.resize(lines, Line([0; 128]));
+    lane.is_grouped = true;
+    Ok(Member { lane: duplex, response: response.into_boxed_slice(), asked_in: 0, outcome: Err(RINGMAIN_TIMEOUT) })
 }
 
 #[cold]
@@ -74,6 +88,8 @@ fn no_memory(size: usize, error: &std::collections::TryReserveError) -> Failure 
 
 /// Adds a peer; `*peer` (may be null) is its number, from 0 on. The duplex is the group's from then on, which frees it; if this
 /// fails, it stays the caller's.
+///
+/// Fails with `RINGMAIN_WRONG_STATE` if it is a group's already; `RINGMAIN_SYSTEM` without memory for its answers.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: no
@@ -99,7 +115,8 @@ pub unsafe extern "C" fn ringmain_lane_group_add(
 /// Puts another duplex in a peer's place, such as that of its process's successor. `*replaced` is the one before, the caller's
 /// again, to be freed where that is no harm. The new one is the group's; if this fails, it stays the caller's.
 ///
-/// Fails with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number.
+/// Fails with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number; `RINGMAIN_WRONG_STATE` if the new one is a group's
+/// already; `RINGMAIN_SYSTEM` without memory for its answers.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: no
@@ -121,7 +138,9 @@ pub unsafe extern "C" fn ringmain_lane_group_replace(
             let place = group.members.get_mut(peer);
             let place = place.ok_or_else(|| failure(RINGMAIN_NOT_REGISTERED, format!("there is no peer {peer}")))?;
             let mut before = std::mem::replace(place, member(duplex)?);
-            replaced.write(std::mem::replace(&mut before.lane, std::ptr::null_mut()));
+            let lane = std::mem::replace(&mut before.lane, std::ptr::null_mut());
+            (*lane).is_grouped = false;
+            replaced.write(lane);
         }
         Ok(())
     })
@@ -141,8 +160,9 @@ pub unsafe extern "C" fn ringmain_lane_group_duplex(
     members.get(peer).map_or(std::ptr::null_mut(), |member| member.lane)
 }
 
-/// Sends a peer its request of this round. A peer that cannot be asked has failed this round: `ringmain_lane_group_response`
-/// says why. Fails as `ringmain_lane_duplex_send_request`; with `RINGMAIN_NOT_REGISTERED` if there is no peer of this number.
+/// Sends a peer its request of this round. A peer that cannot be asked has failed this round, whatever the reason:
+/// `ringmain_lane_group_response` says it. Fails as `ringmain_lane_duplex_send_request`; with `RINGMAIN_NOT_REGISTERED` if there is
+/// no peer of this number.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes, but for the wake that the lane is opened with
@@ -156,14 +176,12 @@ pub unsafe extern "C" fn ringmain_lane_group_start(
     brief(|| {
         // SAFETY: a handle of ours, whose lanes live as long as it; the bytes are the caller's.
         unsafe {
-            let (group, request) = (end(group)?, record(data, len)?);
+            let group = end(group)?;
             let member = group.members.get_mut(peer).ok_or(RINGMAIN_NOT_REGISTERED)?;
             let lane = end(member.lane)?;
-            lane.check(request)?;
             member.asked_in = group.round;
-            member.outcome = lane.lane.send_request(request).map(|()| 0);
-            member.outcome?;
-            Ok(())
+            member.outcome = record(data, len).and_then(|request| lane.send_request(request)).map(|()| 0);
+            member.outcome.map(drop)
         }
     })
 }
@@ -185,7 +203,7 @@ pub unsafe extern "C" fn ringmain_lane_group_wait_all(
             let (group, mut count) = (end(group)?, 0);
             for member in &mut group.members {
                 if member.asked_in == group.round && member.outcome.is_ok() {
-                    let received = end(member.lane)?.recv_response(&mut member.response, deadline_ns);
+                    let received = end(member.lane)?.recv_response(bytes(&mut member.response), deadline_ns);
                     member.outcome = received.map(|received| received.len);
                     count += usize::from(member.outcome.is_ok());
                 }
@@ -197,11 +215,12 @@ pub unsafe extern "C" fn ringmain_lane_group_wait_all(
     })
 }
 
-/// A peer's answer of the round that the last `ringmain_lane_group_wait_all` has ended: `*data` has `*len` bytes, a copy that is the
-/// group's and stays until the next round or until the peer is replaced.
+/// A peer's answer of the round that the last `ringmain_lane_group_wait_all` has ended: `*data` has `*len` bytes, aligned to 128, a
+/// copy that is the group's and stays until the next round or until the peer is replaced.
 ///
-/// Fails with why there is none: `RINGMAIN_TIMEOUT`, also for a peer that was not asked in that round; what sending has
-/// failed with; `RINGMAIN_NOT_REGISTERED` if there is no peer of this number. The caller's are the two variables alone.
+/// Fails with why there is none: `RINGMAIN_TIMEOUT`, also for a peer that was not asked in that round; what sending or
+/// receiving has failed with; `RINGMAIN_NOT_REGISTERED` if there is no peer of this number. The caller's are the two variables
+/// alone.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes

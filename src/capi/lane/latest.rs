@@ -326,7 +326,7 @@ pub unsafe extern "C" fn ringmain_latest_reader_copy(
 }
 
 /// Where the value that was taken last lies, aligned as configured, without a copy: `*len` (may be null) bytes, the library's,
-/// until the next value is taken. Null if none was taken, or for null.
+/// until the next value is taken. Null if none was taken, in a forked copy of the process, or for null.
 ///
 /// **The writer may change the bytes at any time**: for peers that trust each other, and for code that reads each of them once.
 ///
@@ -342,6 +342,10 @@ pub unsafe extern "C" fn ringmain_latest_reader_data(
         let Some((reader, taken)) = reader.as_ref().and_then(|reader| Some((reader, reader.taken?))) else {
             return std::ptr::null();
         };
+        // As `_copy` says it; a forked copy has not the memory.
+        if reader.lane.copy_to(&mut []) == Err(LaneError::Closed) {
+            return std::ptr::null();
+        }
         tell(len, taken);
         reader.lane.as_ptr().cast()
     }

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)]
 
 use super::clock::Clock;
-use super::duplex::Loaned;
 use super::{
     ringmain_lane_duplex, ringmain_lane_receiver, ringmain_lane_sender, ringmain_latest_reader, ringmain_latest_writer,
 };
@@ -142,7 +141,7 @@ impl Handle for ringmain_lane_duplex {
     type End = LaneDuplex<[u8], [u8]>;
 
     fn new(lane: Self::End, exact: Option<usize>) -> Self {
-        Self { lane, clock: Clock::new(), exact, loaned: Loaned::Nothing }
+        ringmain_lane_duplex::new(lane, exact)
     }
 }
 

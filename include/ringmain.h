@@ -2338,7 +2338,7 @@ ringmain_result ringmain_lane_duplex_exchange(struct ringmain_lane_duplex *duple
                                               struct ringmain_received *received);
 
 /**
- * Sends a request, whose answer alone is taken from now on; up to two earlier answers that are there are thrown away, so that
+ * Sends a request, whose answer alone is taken from now on; up to two earlier answers that are there are thrown away then, so that
  * they take no room from it. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the other side has not taken the ones
  * before.
  *
@@ -2351,8 +2351,9 @@ ringmain_result ringmain_lane_duplex_send_request(struct ringmain_lane_duplex *d
 
 /**
  * Lends the place of the next request, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the caller's to write
- * until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`. Earlier requests are given up: up to
- * two earlier answers that are there are thrown away, now and when it is committed. Nothing can be received while a loan is open.
+ * until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`, after
+ * which that of the one before still is. Up to two answers to still earlier requests that are there are thrown away, now and when
+ * it is committed. Nothing can be received while a loan is open.
  *
  * Thread-safe: no, one thread at a time
  * Realtime-safe: yes

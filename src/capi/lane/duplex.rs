@@ -118,7 +118,7 @@ pub unsafe extern "C" fn ringmain_lane_duplex_exchange(
     })
 }
 
-/// Sends a request, whose answer alone is taken from now on; up to two earlier answers that are there are thrown away, so that
+/// Sends a request, whose answer alone is taken from now on; up to two earlier answers that are there are thrown away then, so that
 /// they take no room from it. Fails as `ringmain_lane_sender_send`; with `RINGMAIN_FULL` if the other side has not taken the ones
 /// before.
 ///
@@ -135,8 +135,9 @@ pub unsafe extern "C" fn ringmain_lane_duplex_send_request(
 }
 
 /// Lends the place of the next request, to be filled where it lies; as `ringmain_lane_sender_loan`. It is the caller's to write
-/// until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`. Earlier requests are given up: up to
-/// two earlier answers that are there are thrown away, now and when it is committed. Nothing can be received while a loan is open.
+/// until `ringmain_lane_duplex_commit`, after which its answer alone is taken, or `_cancel`, after
+/// which that of the one before still is. Up to two answers to still earlier requests that are there are thrown away, now and when
+/// it is committed. Nothing can be received while a loan is open.
 ///
 /// Thread-safe: no, one thread at a time
 /// Realtime-safe: yes

@@ -118,6 +118,12 @@ mod storage {
             let _ = index;
         }
 
+        /// Whether `len` bytes have room at the offset `at` of a slot.
+        #[inline(always)]
+        pub(crate) fn has_room(&self, at: usize, len: usize) -> bool {
+            at <= self.place.size && len <= self.place.size - at
+        }
+
         /// Copies `bytes` to the offset `at` of a slot; what has no room there is left out.
         #[inline(always)]
         pub(crate) fn write(&self, index: usize, at: usize, bytes: &[u8]) {

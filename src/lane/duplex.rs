@@ -122,7 +122,7 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     pub fn send_request(&mut self, request: &S) -> Result<(), LaneError> {
         // Not for a request that is not sent: the answer to the one before may be there.
         if self.sender.check(request.bytes().len()).is_ok() {
-            self.receiver.throw_away(None);
+            self.receiver.make_room(None);
         }
         let number = self.sender.next_number();
         self.sender.try_send(request)?;
@@ -138,7 +138,7 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     /// As there.
     #[inline]
     pub fn loan_request(&mut self) -> Result<LaneLoan<'_, S>, LaneError> {
-        self.receiver.throw_away(Some(self.asked));
+        self.receiver.make_room(Some(self.asked));
         let mut loan = self.sender.loan()?;
         loan.asked = Some(&mut self.asked);
         Ok(loan)

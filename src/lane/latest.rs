@@ -92,8 +92,7 @@ impl<T: LaneRecord + ?Sized> LatestWriter<T> {
     /// A loan that was begun before the process was forked has no memory in the copy.
     #[inline(always)]
     fn is_forked_copy(&self) -> bool {
-        let state = &self.rouser.shared.state;
-        state.is_over() && state.is_forked_copy()
+        self.rouser.shared.state.is_forked_copy()
     }
 
     #[inline(always)]
@@ -165,7 +164,7 @@ impl<T: LaneRecord + ?Sized> LatestLoan<'_, T> {
     /// [`LaneError::TooLong`]: there is no room for them there, and nothing was copied.
     #[inline]
     pub fn write_at(&mut self, at: usize, bytes: &[u8]) -> Result<(), LaneError> {
-        if at > self.capacity() || bytes.len() > self.capacity() - at {
+        if !self.writer.writer.slots().has_room(at, bytes.len()) {
             return Err(LaneError::TooLong);
         }
         if !self.writer.is_forked_copy() {
@@ -192,15 +191,20 @@ impl<T: LaneRecord + ?Sized> LatestLoan<'_, T> {
         // process covers: the loan borrows the one writer. For the peer the caller vouches.
         unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr(), len) }
     }
+
+    #[inline(always)]
+    fn publish(self, len: usize) {
+        if !self.writer.is_forked_copy() {
+            self.writer.publish(len);
+        }
+    }
 }
 
 impl<T: Pod> LatestLoan<'_, T> {
     /// Makes it the newest value. Real-time safe.
     #[inline]
     pub fn commit(self) {
-        if !self.writer.is_forked_copy() {
-            self.writer.publish(size_of::<T>());
-        }
+        self.publish(size_of::<T>());
     }
 }
 
@@ -215,9 +219,7 @@ impl LatestLoan<'_, [u8]> {
         if len > self.capacity() {
             return Err(LaneError::TooLong);
         }
-        if !self.writer.is_forked_copy() {
-            self.writer.publish(len);
-        }
+        self.publish(len);
         Ok(())
     }
 }
@@ -346,7 +348,7 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     /// [`LaneError::TooLong`] if the buffer is too short; [`LaneError::Closed`] in a forked copy of the process.
     #[inline]
     pub fn copy_to(&self, to: &mut T) -> Result<usize, LaneError> {
-        if self.shared.state.is_over() && self.shared.state.is_forked_copy() {
+        if self.shared.state.is_forked_copy() {
             return Err(LaneError::Closed);
         }
         if self.is_corrupt {

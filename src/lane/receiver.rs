@@ -191,12 +191,21 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
     ///
     /// [`LaneError::TimedOut`]; else as [`try_recv`](Self::try_recv). The end of the link ends the wait at once.
     pub fn recv_until(&mut self, to: &mut T, deadline: Instant) -> Result<Received, LaneError> {
+        self.take_until(deadline, |receiver| receiver.try_recv(to))
+    }
+
+    /// Waits until `take` has something.
+    fn take_until(
+        &mut self,
+        deadline: Instant,
+        mut take: impl FnMut(&mut Self) -> Result<Option<Received>, LaneError>,
+    ) -> Result<Received, LaneError> {
         let mut waited = false;
         loop {
-            if let Some(received) = self.try_recv(to)? {
+            if let Some(received) = take(self)? {
                 return Ok(received);
             }
-            // A peer could show and hide something for ever.
+            // A peer could show and hide something, or send what is thrown away, for ever.
             if waited && Instant::now() >= deadline {
                 return Err(LaneError::TimedOut);
             }
@@ -223,45 +232,19 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
         to: &mut T,
         deadline: Instant,
     ) -> Result<Received, LaneError> {
-        let mut late = 0;
-        let mut waited = false;
-        loop {
-            match self.look()? {
-                Some(found) if found.number == number => {
-                    self.copy(found, to)?;
-                    return Ok(Received { lost: 0, ..self.leave_numbered(found) });
-                }
-                Some(found) => {
-                    self.leave_numbered(found);
-                    add(&self.shared.counters.receiving.late, 1);
-                    late += 1;
-                    // As many as there can be at once are left behind whatever the time is, because the right one may lie behind
-                    // them. A peer could go on with others for ever.
-                    if late > self.consumer.slots().count() && Instant::now() >= deadline {
-                        return Err(LaneError::TimedOut);
-                    }
-                }
-                None if waited && Instant::now() >= deadline => return Err(LaneError::TimedOut),
-                None => {
-                    self.wait(deadline)?;
-                    waited = true;
-                }
-            }
-        }
+        self.take_until(deadline, |receiver| receiver.try_recv_numbered(number, to))
     }
 
     /// Takes the record of this number if it is there; those of other numbers before it are thrown away.
     pub(super) fn try_recv_numbered(&mut self, number: u32, to: &mut T) -> Result<Option<Received>, LaneError> {
-        for _ in 0..=self.consumer.slots().count() {
+        // As many as there can be at once are left behind whatever the time is, because the right one may lie behind them.
+        for _ in 0..=self.slots() {
             match self.look()? {
                 Some(found) if found.number == number => {
                     self.copy(found, to)?;
                     return Ok(Some(Received { lost: 0, ..self.leave_numbered(found) }));
                 }
-                Some(found) => {
-                    self.leave_numbered(found);
-                    add(&self.shared.counters.receiving.late, 1);
-                }
+                Some(found) => self.throw_away(found),
                 None => break,
             }
         }
@@ -271,15 +254,19 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
     /// Throws away two of what is there, counted as late, but not what is `wanted`: as each request has one answer, that is enough
     /// to keep up. An error is found by who receives.
     #[inline]
-    pub(super) fn throw_away(&mut self, wanted: Option<u32>) {
+    pub(super) fn make_room(&mut self, wanted: Option<u32>) {
         for _ in 0..2 {
             let Ok(Some(found)) = self.look() else { break };
             if wanted == Some(found.number) {
                 break;
             }
-            self.leave_numbered(found);
-            self.count_late();
+            self.throw_away(found);
         }
+    }
+
+    fn throw_away(&mut self, found: Found) {
+        self.leave_numbered(found);
+        self.count_late();
     }
 
     /// Records that there can be at once.
@@ -332,8 +319,7 @@ impl<T: LaneRecord + ?Sized> Record<'_, T> {
     #[inline]
     pub fn copy_to(&self, to: &mut T) -> Result<(), LaneError> {
         // One that was looked at before the process was forked has no memory in the copy.
-        let state = &self.receiver.shared.state;
-        if state.is_over() && state.is_forked_copy() {
+        if self.receiver.shared.state.is_forked_copy() {
             return Err(LaneError::Closed);
         }
         self.receiver.copy(self.found, to)
@@ -362,8 +348,7 @@ impl<T: LaneRecord + ?Sized> Record<'_, T> {
     /// Takes it out of the lane. Real-time safe.
     #[inline]
     pub fn release(self) -> Received {
-        let state = &self.receiver.shared.state;
-        if state.is_over() && state.is_forked_copy() {
+        if self.receiver.shared.state.is_forked_copy() {
             // Looked at before the process was forked: there is nothing in the copy that it could be taken out of.
             return Received { len: self.found.len, number: self.found.number.into(), lost: 0 };
         }

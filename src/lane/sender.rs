@@ -161,12 +161,11 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// [`Corrupt`](LaneError::Corrupt).
     #[inline(always)]
     pub fn try_send(&mut self, record: &T) -> Result<(), LaneError> {
-        self.check_or_drop(record.bytes().len())?;
-        self.send(self.number, record.bytes());
-        Ok(())
+        self.try_send_as(self.number, record)
     }
 
     /// The same with a number of the caller's: an answer has that of its question.
+    #[inline(always)]
     pub(super) fn try_send_as(&mut self, number: u32, record: &T) -> Result<(), LaneError> {
         self.check_or_drop(record.bytes().len())?;
         self.send(number, record.bytes());
@@ -228,9 +227,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     pub fn loan(&mut self) -> Result<LaneLoan<'_, T>, LaneError> {
         self.loan_as(self.number)
     }
-}
 
-impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// The same for a record with a number of the caller's.
     #[inline(always)]
     pub(super) fn loan_as(&mut self, number: u32) -> Result<LaneLoan<'_, T>, LaneError> {
@@ -241,8 +238,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// A loan or a batch that was begun before the process was forked has no memory in the copy.
     #[inline(always)]
     fn is_forked_copy(&self) -> bool {
-        let state = &self.rouser.shared.state;
-        state.is_over() && state.is_forked_copy()
+        self.rouser.shared.state.is_forked_copy()
     }
 }
 
@@ -351,7 +347,7 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
     /// [`LaneError::TooLong`]: there is no room for them there, and nothing was copied.
     #[inline]
     pub fn write_at(&mut self, at: usize, bytes: &[u8]) -> Result<(), LaneError> {
-        if at > self.capacity() || bytes.len() > self.capacity() - at {
+        if !self.sender.producer.slots().has_room(at, bytes.len()) {
             return Err(LaneError::TooLong);
         }
         if !self.sender.is_forked_copy() {

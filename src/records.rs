@@ -44,36 +44,58 @@ fn word_of(number: u32, len: usize, lap: u64) -> u64 {
     u64::from(number) << 32 | (len as u64) << 1 | lap
 }
 
-/// The slot behind `index`, and the lap there.
-#[inline(always)]
-fn next(index: usize, lap: u64, count: usize) -> (usize, u64) {
-    if index + 1 == count { (0, lap ^ 1) } else { (index + 1, lap) }
+/// A slot, and the lap there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    index: usize,
+    lap: u64,
+}
+
+impl Place {
+    const FIRST: Self = Self { index: 0, lap: 1 };
+
+    /// To the next slot. Once in a round the lap is stored too.
+    #[inline(always)]
+    fn advance(&mut self, count: usize) {
+        self.index += 1;
+        if self.index >= count {
+            *self = self.next_round();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_round(self) -> Self {
+        Self { index: 0, lap: self.lap ^ 1 }
+    }
 }
 
 /// The sending end.
+///
+/// What a record alone changes here is one position and one index: each word more that is stored for every record is to be paid by
+/// threads that send a record in 10 cycles.
 pub(crate) struct Producer {
     slots: Slots,
     /// Up to where the consumer has read.
     head: Word64,
     /// Records published since the beginning.
     position: u64,
-    /// The last head accepted.
-    seen: u64,
-    /// Records that certainly have room.
-    left: u64,
-    /// The slot and the lap of the next record.
-    index: usize,
-    lap: u64,
-    /// Records that are written and not published: the slot and the word of the first of them, and their number.
-    first: (usize, u64),
+    /// Records that are written and not published: the place and the word of the first of them, and their number.
+    first: (Place, u64),
     pending: u64,
+    /// Up to this position there is room for certain; 0 once the consumer's position was one that cannot be.
+    limit: u64,
+    /// Up to this position the slot that is [`AHEAD`] of it is free, and of this round.
+    near: u64,
+    place: Place,
 }
 
 impl Producer {
     /// The producer of empty, zeroed slots.
     pub(crate) fn new(slots: Slots, head: Word64) -> Self {
-        let left = slots.count() as u64;
-        Self { slots, head, position: 0, seen: 0, left, index: 0, lap: 1, first: (0, 0), pending: 0 }
+        let limit = slots.count() as u64;
+        let near = limit.saturating_sub(AHEAD as u64);
+        Self { slots, head, position: 0, first: (Place::FIRST, 0), pending: 0, limit, near, place: Place::FIRST }
     }
 
     /// Room for the bytes of one record.
@@ -82,29 +104,51 @@ impl Producer {
         self.slots.size()
     }
 
-    /// Whether there is room for one more record. Looks at the consumer's position only where there seems to be none.
+    /// Records published since the beginning.
     #[inline(always)]
-    pub(crate) fn has_room(&mut self) -> Result<bool, Corrupt> {
-        if self.left > 0 { Ok(true) } else { Ok(self.room()? > 0) }
+    pub(crate) fn position(&self) -> u64 {
+        self.position
     }
 
-    /// The records that have room now; looks at the consumer's position.
+    /// Where the next record will be.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.pending
+    }
+
+    /// Whether there is room for one more record at `end`, which is [`end`](Self::end), or while nothing is pending
+    /// [`position`](Self::position). Looks at the consumer's position only where there seems to be none.
+    #[inline(always)]
+    pub(crate) fn has_room(&mut self, end: u64) -> Result<bool, Corrupt> {
+        if end < self.limit { Ok(true) } else { Ok(self.room()? > 0) }
+    }
+
+    /// The records that have room now; looks at the consumer's position. An error stays one.
     #[inline(never)]
     pub(crate) fn room(&mut self) -> Result<u64, Corrupt> {
         // [free/reuse] Acquire: the consumer's copies out of these slots happened before its Release of the head.
         let head = self.head.load(order(Pair::FreeReuse, Ordering::Acquire));
-        if head < self.seen || head > self.position {
+        let count = self.slots.count() as u64;
+        // What it said before is `limit - count`.
+        if self.is_corrupt() || head < self.limit.wrapping_sub(count) || head > self.position {
+            self.limit = 0;
             return Err(Corrupt);
         }
-        self.seen = head;
-        self.left = (self.slots.count() as u64).saturating_sub(self.position + self.pending - head);
-        Ok(self.left)
+        self.limit = head + count;
+        self.look_ahead();
+        Ok(self.limit.saturating_sub(self.end()))
+    }
+
+    /// Whether the consumer's position was one that cannot be.
+    #[inline(always)]
+    pub(crate) fn is_corrupt(&self) -> bool {
+        self.limit == 0
     }
 
     /// The slot that the next record is written to; nobody reads it as long as there [is room](Self::has_room).
     #[inline(always)]
     pub(crate) fn index(&self) -> usize {
-        self.index
+        self.place.index
     }
 
     #[inline(always)]
@@ -112,16 +156,19 @@ impl Producer {
         &self.slots
     }
 
-    /// The record in the present slot is complete; it is seen with the next [`publish`](Self::publish). After
+    /// The record that was written to the present slot is complete; it is seen with the next [`publish`](Self::publish). After
     /// [`has_room`](Self::has_room) has said yes.
     #[inline(always)]
     pub(crate) fn push(&mut self, number: u32, len: usize) {
-        let word = word_of(number, len, self.lap);
+        let word = word_of(number, len, self.place.lap);
         if self.pending == 0 {
-            self.first = (self.index, word);
+            self.first = (self.place, word);
         } else {
             // Seen by nobody who has not seen the first one's.
-            self.slots.word(self.index).store(word, Ordering::Relaxed);
+            self.slots.word(self.place.index).store(word, Ordering::Relaxed);
+        }
+        if self.end() < self.near {
+            self.slots.at(self.place.index).prefetch_to_write(AHEAD, self.place.index);
         }
         self.pending += 1;
         self.advance();
@@ -129,44 +176,48 @@ impl Producer {
 
     #[inline(always)]
     fn advance(&mut self) {
-        self.left = self.left.wrapping_sub(1); // there was room
-        if self.left > AHEAD as u64 && self.index + AHEAD < self.slots.count() {
-            self.slots.prefetch_to_write(self.index + AHEAD);
+        self.place.index += 1;
+        if self.place.index >= self.slots.count() {
+            self.start_round();
         }
-        (self.index, self.lap) = next(self.index, self.lap, self.slots.count());
     }
 
-    /// [`push`](Self::push) and [`publish`](Self::publish) in one, which for a record alone is less. How many it published.
-    #[inline(always)]
-    pub(crate) fn send(&mut self, number: u32, len: usize) -> u64 {
-        if self.pending == 0 {
-            let word = word_of(number, len, self.lap);
-            // [publish/consume] Release: as in `publish`.
-            self.slots.word(self.index).store(word, order(Pair::PublishConsume, Ordering::Release));
-            self.position += 1;
-            self.advance();
-            return 1;
-        }
-        self.send_with_others(number, len)
-    }
-
-    /// Behind a batch that was forgotten.
     #[cold]
     #[inline(never)]
-    fn send_with_others(&mut self, number: u32, len: usize) -> u64 {
-        self.push(number, len);
-        let records = self.pending;
-        self.publish();
-        records
+    fn start_round(&mut self) {
+        self.place = self.place.next_round();
+        self.look_ahead();
+    }
+
+    #[inline(always)]
+    fn look_ahead(&mut self) {
+        let round = self.end() + (self.slots.count() - self.place.index) as u64;
+        self.near = round.min(self.limit).saturating_sub(AHEAD as u64);
+    }
+
+    /// Writes a record and makes it visible: what writing, [`push`](Self::push) and [`publish`](Self::publish) do, in fewer
+    /// instructions. While nothing is pending, and after [`has_room`](Self::has_room) has said yes.
+    #[inline(always)]
+    pub(crate) fn send(&mut self, number: u32, bytes: &[u8]) {
+        let slot = self.slots.at(self.place.index);
+        slot.write(0, bytes);
+        let word = word_of(number, bytes.len(), self.place.lap);
+        // [publish/consume] Release: as in `publish`.
+        slot.word().store(word, order(Pair::PublishConsume, Ordering::Release));
+        if self.position < self.near {
+            slot.prefetch_to_write(AHEAD, self.place.index);
+        }
+        self.position += 1;
+        self.advance();
     }
 
     /// Makes what was pushed visible, all at once.
     #[inline(always)]
     pub(crate) fn publish(&mut self) {
         if self.pending > 0 {
-            let (index, word) = self.first;
+            let (place, word) = self.first;
             // [publish/consume] Release: the bytes of all, and the words of the others, are there when this one is seen.
-            self.slots.word(index).store(word, order(Pair::PublishConsume, Ordering::Release));
+            self.slots.word(place.index).store(word, order(Pair::PublishConsume, Ordering::Release));
             self.position += self.pending;
             self.pending = 0;
         }
@@ -180,20 +231,18 @@ impl Producer {
 
     /// Takes back what was pushed and not published. As many steps as there are such records.
     pub(crate) fn abandon(&mut self) {
-        let count = self.slots.count();
-        let (first, word) = self.first;
-        let (mut index, mut lap) = (first, word & 1);
-        for at in 0..self.pending {
-            if at > 0 {
-                // As if of the lap before: else it would be seen behind the next record.
-                self.slots.word(index).store(lap ^ 1, Ordering::Relaxed);
-            }
-            (index, lap) = next(index, lap, count);
+        if self.pending == 0 {
+            return;
         }
-        if self.pending > 0 {
-            self.left += self.pending;
-            (self.index, self.lap, self.pending) = (first, word & 1, 0);
+        let (first, _) = self.first;
+        let mut place = first;
+        for _ in 1..self.pending {
+            place.advance(self.slots.count());
+            // As if of the lap before: else it would be seen behind the next record.
+            self.slots.word(place.index).store(place.lap ^ 1, Ordering::Relaxed);
         }
+        (self.place, self.pending) = (first, 0);
+        self.look_ahead();
     }
 }
 
@@ -213,15 +262,14 @@ pub(crate) struct Consumer {
     position: u64,
     published: u64,
     every: u64,
-    index: usize,
-    lap: u64,
+    place: Place,
 }
 
 impl Consumer {
     /// The consumer of empty, zeroed slots.
     pub(crate) fn new(slots: Slots, head: Word64) -> Self {
         let every = published_every(slots.count());
-        Self { slots, head, position: 0, published: 0, every, index: 0, lap: 1 }
+        Self { slots, head, position: 0, published: 0, every, place: Place::FIRST }
     }
 
     #[inline(always)]
@@ -231,15 +279,15 @@ impl Consumer {
 
     #[inline(always)]
     pub(crate) fn index(&self) -> usize {
-        self.index
+        self.place.index
     }
 
     /// Whether a record seems to lie at the consumer's position. Who asks is about to ask again, or to read it.
     #[inline(always)]
     pub(crate) fn has_more(&self) -> bool {
-        let is_there = self.slots.word(self.index).load(Ordering::Relaxed) & 1 == self.lap;
+        let is_there = self.slots.word(self.place.index).load(Ordering::Relaxed) & 1 == self.place.lap;
         if !is_there {
-            self.slots.prefetch(self.index);
+            self.slots.prefetch(self.place.index);
         }
         is_there
     }
@@ -248,12 +296,12 @@ impl Consumer {
     #[inline(always)]
     pub(crate) fn peek(&mut self) -> Result<Option<Found>, Corrupt> {
         // [publish/consume] Acquire: pairs with the Release of `publish`.
-        let word = self.slots.word(self.index).load(order(Pair::PublishConsume, Ordering::Acquire));
-        if word & 1 != self.lap {
+        let word = self.slots.word(self.place.index).load(order(Pair::PublishConsume, Ordering::Acquire));
+        if word & 1 != self.place.lap {
             if self.published != self.position {
                 self.tell();
             }
-            self.slots.prefetch(self.index);
+            self.slots.prefetch(self.place.index);
             return Ok(None);
         }
         let len = (word as u32 >> 1) as usize;
@@ -267,7 +315,7 @@ impl Consumer {
     #[inline(always)]
     pub(crate) fn release(&mut self) {
         self.position += 1;
-        (self.index, self.lap) = next(self.index, self.lap, self.slots.count());
+        self.place.advance(self.slots.count());
         if self.position - self.published >= self.every {
             self.tell();
         }

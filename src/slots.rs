@@ -71,14 +71,22 @@ mod storage {
             if index < self.place.count { index } else { 0 }
         }
 
+        /// A slot, for those who do more than one thing with it.
+        #[inline(always)]
+        pub(crate) fn at(&self, index: usize) -> Slot<'_> {
+            let index = self.inside(index);
+            // SAFETY: `new` has checked that the bytes and the word of each index below `count` lie in the region.
+            unsafe {
+                let data = self.data.add(index * self.place.stride);
+                let word = self.words.add(index * self.place.word_stride).cast();
+                Slot { data, word, place: &self.place }
+            }
+        }
+
         /// The word that publishes a slot.
         #[inline(always)]
         pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
-            let offset = self.inside(index) * self.place.word_stride;
-            before_access(self.words.as_ptr() as usize + offset, 8);
-            // SAFETY: `new` has checked that the word of each index below `count` lies in the region, aligned to 8; an
-            // atomic, so the peer's writes are no data race; the region lives as long as `self`.
-            unsafe { self.words.add(offset).cast::<AtomicU64>().as_ref() }
+            self.at(index).word()
         }
 
         /// Where the bytes of a slot begin. The peer may write there at any time.
@@ -102,22 +110,6 @@ mod storage {
             let _ = index;
         }
 
-        /// Asks for the line of a record's first bytes, to write there, and for that of its word where one begins.
-        #[inline(always)]
-        pub(crate) fn prefetch_to_write(&self, index: usize) {
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch never faults, and changes nothing.
-            unsafe {
-                use std::arch::asm;
-                asm!("prefetchw [{}]", in(reg) self.pointer(index).as_ptr(), options(nostack, preserves_flags));
-                if index.is_multiple_of(WORDS) {
-                    asm!("prefetchw [{}]", in(reg) self.word(index), options(nostack, preserves_flags));
-                }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _ = index;
-        }
-
         /// Whether `len` bytes have room at the offset `at` of a slot.
         #[inline(always)]
         pub(crate) fn has_room(&self, at: usize, len: usize) -> bool {
@@ -127,21 +119,7 @@ mod storage {
         /// Copies `bytes` to the offset `at` of a slot; what has no room there is left out.
         #[inline(always)]
         pub(crate) fn write(&self, index: usize, at: usize, bytes: &[u8]) {
-            if at > self.place.size || bytes.len() > self.place.size - at {
-                return self.write_part(index, at, bytes);
-            }
-            // SAFETY: the source is a live slice; the target, as many bytes from `at` on, lies in the slot by the lines above,
-            // and the slot in the region by `new`; private memory and region do not overlap. The length is as constant as the
-            // caller's, so that the copy is made for it.
-            unsafe { copy(self.pointer(index).add(at).as_ptr(), bytes.as_ptr(), bytes.len()) }
-        }
-
-        #[cold]
-        #[inline(never)]
-        fn write_part(&self, index: usize, at: usize, bytes: &[u8]) {
-            if let Some(bytes) = self.place.size.checked_sub(at).and_then(|room| bytes.get(..room)) {
-                self.write(index, at, bytes);
-            }
+            self.at(index).write(at, bytes);
         }
 
         /// Copies from the offset `at` of a slot as much as `bytes` has room for and the slot has.
@@ -164,6 +142,64 @@ mod storage {
             if let Some(bytes) = self.place.size.checked_sub(at).and_then(|room| bytes.get_mut(..room)) {
                 self.read(index, at, bytes);
             }
+        }
+    }
+
+    /// One of the [`Slots`], which it borrows.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Slot<'a> {
+        data: NonNull<u8>,
+        word: NonNull<AtomicU64>,
+        place: &'a SlotPlace,
+    }
+
+    impl<'a> Slot<'a> {
+        /// The word that publishes it.
+        #[inline(always)]
+        pub(crate) fn word(self) -> &'a AtomicU64 {
+            before_access(self.word.as_ptr() as usize, 8);
+            // SAFETY: `Slots::at`, which alone makes a `Slot`, has it from inside the region, and `Slots::new` has checked that it
+            // is aligned to 8; an atomic, so the peer's writes are no data race; the region lives as long as the slots.
+            unsafe { self.word.as_ref() }
+        }
+
+        /// Copies `bytes` to the offset `at`; what has no room there is left out.
+        #[inline(always)]
+        pub(crate) fn write(self, at: usize, bytes: &[u8]) {
+            if at > self.place.size || bytes.len() > self.place.size - at {
+                return self.write_part(at, bytes);
+            }
+            // SAFETY: the source is a live slice; the target, as many bytes from `at` on, lies in the slot by the lines above,
+            // and the slot in the region by `Slots::new`, which lives as long as the slots; private memory and region do not
+            // overlap. The length is as constant as the caller's, so that the copy is made for it.
+            unsafe { copy(self.data.add(at).as_ptr(), bytes.as_ptr(), bytes.len()) }
+        }
+
+        #[cold]
+        #[inline(never)]
+        fn write_part(self, at: usize, bytes: &[u8]) {
+            if let Some(bytes) = self.place.size.checked_sub(at).and_then(|room| bytes.get(..room)) {
+                self.write(at, bytes);
+            }
+        }
+
+        /// Asks for the line of the first bytes of the slot that is `ahead` of this one, whose index is `index`, to write there;
+        /// and for that of its word where one begins.
+        #[inline(always)]
+        pub(crate) fn prefetch_to_write(self, ahead: usize, index: usize) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a prefetch never faults, wherever it points, and changes nothing.
+            unsafe {
+                use std::arch::asm;
+                let data = self.data.as_ptr().wrapping_add(ahead * self.place.stride);
+                asm!("prefetchw [{}]", in(reg) data, options(nostack, preserves_flags));
+                if index.is_multiple_of(WORDS) {
+                    let word = self.word.as_ptr().wrapping_byte_add(ahead * self.place.word_stride);
+                    asm!("prefetchw [{}]", in(reg) word, options(nostack, preserves_flags));
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = (ahead, index);
         }
     }
 
@@ -351,12 +387,12 @@ mod storage {
 
         pub(crate) fn prefetch(&self, _index: usize) {}
 
-        pub(crate) fn prefetch_to_write(&self, _index: usize) {}
+        pub(crate) fn at(&self, index: usize) -> Slot<'_> {
+            Slot(&self.slots[index])
+        }
 
-        pub(crate) fn write(&self, index: usize, _at: usize, bytes: &[u8]) {
-            let value = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
-            // SAFETY: loom checks that nobody else is there.
-            self.slots[index].1.with_mut(|cell| unsafe { *cell = value });
+        pub(crate) fn write(&self, index: usize, at: usize, bytes: &[u8]) {
+            self.at(index).write(at, bytes);
         }
 
         pub(crate) fn read(&self, index: usize, _at: usize, bytes: &mut [u8]) {
@@ -364,6 +400,23 @@ mod storage {
             let value = self.slots[index].1.with(|cell| unsafe { *cell });
             bytes.copy_from_slice(&value.to_ne_bytes());
         }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Slot<'a>(&'a (AtomicU64, UnsafeCell<u64>));
+
+    impl<'a> Slot<'a> {
+        pub(crate) fn word(self) -> &'a AtomicU64 {
+            &self.0.0
+        }
+
+        pub(crate) fn write(self, _at: usize, bytes: &[u8]) {
+            let value = u64::from_ne_bytes(bytes.try_into().expect("8 bytes"));
+            // SAFETY: loom checks that nobody else is there.
+            self.0.1.with_mut(|cell| unsafe { *cell = value });
+        }
+
+        pub(crate) fn prefetch_to_write(self, _ahead: usize, _index: usize) {}
     }
 }
 

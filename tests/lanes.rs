@@ -627,6 +627,32 @@ fn an_abandoned_batch_leaves_no_trace_also_of_what_found_no_room() {
 }
 
 #[test]
+fn a_batch_that_is_forgotten_is_sent_with_what_comes_next() {
+    let config = LaneConfig::new().capacity(4);
+    for loans in [false, true] {
+        let (mut sender, mut receiver, _main, _renderer) = both::<LaneSender<Note>, LaneReceiver<Note>>(&config);
+        let mut got = Note::default();
+        let mut batch = sender.batch();
+        batch.push(&note(0)).expect("room");
+        batch.push(&note(1)).expect("room");
+        std::mem::forget(batch);
+        assert_eq!(receiver.try_recv(&mut got), Ok(None));
+        if loans {
+            let mut loan = sender.loan().expect("room");
+            loan.write(&note(2));
+            loan.commit();
+        } else {
+            sender.try_send(&note(2)).expect("room");
+        }
+        for at in 0..3 {
+            let received = receiver.try_recv(&mut got).expect("open").expect("there");
+            assert_eq!((received.number, received.lost, got), (at.into(), 0, note(at)));
+        }
+        assert_eq!((receiver.try_recv(&mut got), sender.stats().sent), (Ok(None), 3));
+    }
+}
+
+#[test]
 fn memory_is_locked_where_that_is_allowed_and_the_counters_say_so() {
     let (sender, receiver, _main, _renderer) =
         both::<LaneSender<u64>, LaneReceiver<u64>>(&LaneConfig::new().lock_memory(true));

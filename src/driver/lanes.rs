@@ -73,6 +73,11 @@ impl LaneState {
         self.open.forked()
     }
 
+    /// What answers [`is_over`](Self::is_over), for those who ask for every record.
+    pub(crate) fn over(&self) -> sys::ForkGuard {
+        self.open.clone()
+    }
+
     /// The process is a forked copy, where nothing of the lane's memory is. A system call.
     pub(crate) fn is_forked(&self) -> bool {
         self.owner != std::process::id()

@@ -121,7 +121,7 @@ impl<S: LaneRecord + ?Sized, R: LaneRecord + ?Sized> LaneDuplex<S, R> {
     #[inline]
     pub fn send_request(&mut self, request: &S) -> Result<(), LaneError> {
         // Not for a request that is not sent: the answer to the one before may be there.
-        if self.sender.check(request.bytes().len()).is_ok() {
+        if self.sender.check_next(request.bytes().len()).is_ok() {
             self.receiver.make_room(None);
         }
         let number = self.sender.next_number();

@@ -83,7 +83,7 @@ impl<T: LaneRecord + ?Sized> LatestWriter<T> {
 
     #[inline(always)]
     fn check(&self, len: usize) -> Result<(), LaneError> {
-        if self.rouser.shared.state.is_over() || self.rouser.waker.is_closed() {
+        if self.rouser.is_closed() {
             return Err(LaneError::Closed);
         }
         if len > self.writer.slots().size() { Err(LaneError::TooLong) } else { Ok(()) }

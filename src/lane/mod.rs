@@ -72,6 +72,7 @@ use crate::layout::{LaneLayout, lane as words};
 use crate::parking::{Parking, WakePolicy, Waker};
 use crate::region::{Region, Word64};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::sys::ForkGuard;
 use bytemuck::Pod;
 use crossbeam_utils::CachePadded;
 use std::time::Duration;
@@ -477,7 +478,8 @@ impl Opened {
             }
             _ => None,
         };
-        Ok(Rouser { waker, policy, relay, shared: self.shared.clone(), _lease: self.lease.clone() })
+        let over = parts.state.over();
+        Ok(Rouser { waker, policy, relay, over, shared: self.shared.clone(), _lease: self.lease.clone() })
     }
 
     /// The part in which this end sleeps.
@@ -503,21 +505,36 @@ struct Rouser {
     waker: Waker,
     policy: WakePolicy,
     relay: Option<Arc<RelayFlag>>,
+    /// As `LaneState::is_over` says.
+    over: ForkGuard,
     shared: Arc<Shared>,
     _lease: Arc<LaneLease>,
 }
 
 impl Rouser {
+    /// Whether the link has ended, this is a forked copy, or the receiver was dropped: two loads, of a word of ours and one of the
+    /// peer's.
+    #[inline(always)]
+    fn is_closed(&self) -> bool {
+        self.over.forked() || self.waker.is_closed()
+    }
+
     /// After something was published.
     #[inline(always)]
     fn after_publish(&self) {
-        if self.policy == WakePolicy::IfParked {
-            if self.waker.after_publish() {
-                add(&self.shared.counters.sending.wakes, 1);
+        match self.policy {
+            WakePolicy::Never => {}
+            WakePolicy::IfParked => {
+                if self.waker.after_publish() {
+                    add(&self.shared.counters.sending.wakes, 1);
+                }
             }
-        } else if let Some(relay) = &self.relay {
-            // Release: the helper sees what was published before.
-            relay.is_due.store(true, Ordering::Release);
+            WakePolicy::Relay => {
+                if let Some(relay) = &self.relay {
+                    // Release: the helper sees what was published before.
+                    relay.is_due.store(true, Ordering::Release);
+                }
+            }
         }
     }
 }
@@ -533,6 +550,8 @@ impl Drop for Rouser {
 /// The receiving part, closed when it is dropped.
 struct Receiving {
     parking: Parking,
+    /// As `LaneState::is_over` says.
+    over: ForkGuard,
     shared: Arc<Shared>,
     _lease: Arc<LaneLease>,
 }
@@ -540,7 +559,13 @@ struct Receiving {
 impl Receiving {
     fn new(opened: &Opened, parts: &LaneParts, config: &LaneConfig) -> Result<Self> {
         let (shared, lease) = (opened.shared.clone(), opened.lease.clone());
-        Ok(Self { parking: opened.parking(parts, config)?, shared, _lease: lease })
+        Ok(Self { parking: opened.parking(parts, config)?, over: parts.state.over(), shared, _lease: lease })
+    }
+
+    /// Whether the link has ended, or this is a forked copy: a load of a word of ours.
+    #[inline(always)]
+    fn is_over(&self) -> bool {
+        self.over.forked()
     }
 }
 

@@ -104,7 +104,7 @@ impl<T: LaneRecord + ?Sized> LaneReceiver<T> {
     /// The record at our position, of a length that may be.
     #[inline(always)]
     fn look(&mut self) -> Result<Option<Found>, LaneError> {
-        if !self.shared.state.is_over() {
+        if !self.parking.is_over() {
             let found = self.look_once()?;
             if found.is_some() || !self.parking.is_closed() {
                 return Ok(found);

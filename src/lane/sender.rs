@@ -24,9 +24,8 @@ pub struct LaneSender<T: LaneRecord + ?Sized> {
     producer: Producer,
     rouser: Rouser,
     pub(super) region: Arc<Region>,
-    /// Of the next record.
-    number: u32,
-    is_corrupt: bool,
+    /// How far the number of the next record is ahead of how many were sent: so many were dropped, or have numbers of the caller's.
+    skipped: u32,
     _record: PhantomData<fn(&T)>,
     _one_thread: NotSync,
 }
@@ -54,8 +53,7 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
             producer: Producer::new(slots, head),
             rouser,
             region: opened.region.clone(),
-            number: 0,
-            is_corrupt: false,
+            skipped: 0,
             _record: PhantomData,
             _one_thread: PhantomData,
         })
@@ -82,74 +80,68 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
         let _ = (self.is_full(), self.stats(), self.is_open());
     }
 
-    /// Whether it makes sense to send: room for a record of `len` bytes.
+    /// Whether it makes sense to send: room for a record of `len` bytes at `end`, as [`Producer::has_room`] wants it.
     #[inline(always)]
-    pub(super) fn check(&mut self, len: usize) -> Result<(), LaneError> {
-        // The link's flag is ours, the other one the peer's: each is one load.
-        if self.rouser.shared.state.is_over() || self.rouser.waker.is_closed() {
+    fn check(&mut self, end: u64, len: usize) -> Result<(), LaneError> {
+        if self.rouser.is_closed() {
             return Err(LaneError::Closed);
         }
-        if self.is_corrupt {
-            return Err(LaneError::Corrupt);
+        // Of a type the lane was opened for its size.
+        if T::SIZE.is_none() && len > self.producer.size() {
+            return Err(if self.producer.is_corrupt() { LaneError::Corrupt } else { LaneError::TooLong });
         }
-        if len > self.producer.size() {
-            return Err(LaneError::TooLong);
-        }
-        match self.producer.has_room() {
+        match self.producer.has_room(end) {
             Ok(true) => Ok(()),
             Ok(false) => Err(LaneError::Full),
-            Err(_) => {
-                self.is_corrupt = true;
-                Err(LaneError::Corrupt)
-            }
+            Err(_) => Err(LaneError::Corrupt),
         }
+    }
+
+    /// The same for the next record, after those of a batch that is open.
+    #[inline(always)]
+    pub(super) fn check_next(&mut self, len: usize) -> Result<(), LaneError> {
+        self.check(self.producer.end(), len)
     }
 
     /// As `check`, for a record that is gone if there is no room.
     #[inline(always)]
-    fn check_or_drop(&mut self, len: usize) -> Result<(), LaneError> {
-        let checked = self.check(len);
+    fn check_or_drop(&mut self, end: u64, len: usize) -> Result<(), LaneError> {
+        let checked = self.check(end, len);
         if checked == Err(LaneError::Full) {
-            self.number = self.number.wrapping_add(1);
+            self.skipped = self.skipped.wrapping_add(1);
             add(&self.rouser.shared.counters.sending.dropped, 1);
         }
         checked
     }
 
-    /// Writes one record and publishes it.
+    /// The position of the next record, after a batch that was forgotten (`mem::forget`) is sent.
     #[inline(always)]
-    fn send(&mut self, number: u32, bytes: &[u8]) {
-        self.producer.slots().write(self.producer.index(), 0, bytes);
-        self.sent(number, bytes.len());
+    fn alone(&mut self) -> u64 {
+        if self.producer.pending() > 0 {
+            return self.send_forgotten();
+        }
+        self.producer.position()
     }
 
-    /// Publishes the record that was written.
-    #[inline(always)]
-    fn sent(&mut self, number: u32, len: usize) {
-        let records = self.producer.send(number, len);
-        self.number = self.number.wrapping_add(1);
-        self.published(records);
+    #[cold]
+    #[inline(never)]
+    fn send_forgotten(&mut self) -> u64 {
+        if !self.is_forked_copy() {
+            self.publish();
+        }
+        self.producer.position()
     }
 
     #[inline(always)]
-    fn published(&self, records: u64) {
-        add(&self.rouser.shared.counters.sending.sent, records);
+    fn published(&self) {
+        self.rouser.shared.counters.sending.sent.store(self.producer.position(), Ordering::Relaxed);
         self.rouser.after_publish();
-    }
-
-    /// Writes one record, which is seen with the next publish.
-    #[inline(always)]
-    fn put(&mut self, number: u32, bytes: &[u8]) {
-        self.producer.slots().write(self.producer.index(), 0, bytes);
-        self.producer.push(number, bytes.len());
-        self.number = self.number.wrapping_add(1);
     }
 
     #[inline(always)]
     fn publish(&mut self) {
-        let records = self.producer.pending();
         self.producer.publish();
-        self.published(records);
+        self.published();
     }
 
     /// Sends a record. Real-time safe: copies it and stores a word; the receiver is woken as the [`WakePolicy`] says.
@@ -161,20 +153,34 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// [`Corrupt`](LaneError::Corrupt).
     #[inline(always)]
     pub fn try_send(&mut self, record: &T) -> Result<(), LaneError> {
-        self.try_send_as(self.number, record)
+        let end = self.alone();
+        self.try_send_at(end, self.number_at(end), record)
     }
 
     /// The same with a number of the caller's: an answer has that of its question.
     #[inline(always)]
     pub(super) fn try_send_as(&mut self, number: u32, record: &T) -> Result<(), LaneError> {
-        self.check_or_drop(record.bytes().len())?;
-        self.send(number, record.bytes());
+        let end = self.alone();
+        self.try_send_at(end, number, record)
+    }
+
+    #[inline(always)]
+    fn try_send_at(&mut self, end: u64, number: u32, record: &T) -> Result<(), LaneError> {
+        self.check_or_drop(end, record.bytes().len())?;
+        self.producer.send(number, record.bytes());
+        self.published();
         Ok(())
     }
 
     /// The number of the next record.
+    #[inline(always)]
     pub(super) fn next_number(&self) -> u32 {
-        self.number
+        self.number_at(self.producer.end())
+    }
+
+    #[inline(always)]
+    fn number_at(&self, end: u64) -> u32 {
+        (end as u32).wrapping_add(self.skipped)
     }
 
     /// The longest record that the lane takes, in bytes: as main has said. Real-time safe.
@@ -186,20 +192,14 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// Whether a record would be dropped now. Real-time safe.
     #[inline]
     pub fn is_full(&mut self) -> bool {
-        self.check(0) == Err(LaneError::Full)
+        self.check_next(0) == Err(LaneError::Full)
     }
 
     /// Records that have room now; 0 if the lane is closed. Real-time safe; reads a word of the receiver's, which costs more
     /// than [`is_full`](Self::is_full).
     pub fn room(&mut self) -> usize {
-        match self.check(0) {
-            Ok(()) => self.producer.room().map_or_else(
-                |_| {
-                    self.is_corrupt = true;
-                    0
-                },
-                |room| room as usize,
-            ),
+        match self.check_next(0) {
+            Ok(()) => self.producer.room().map_or(0, |room| room as usize),
             Err(_) => 0,
         }
     }
@@ -208,13 +208,13 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// [committed](LaneBatch::commit): a block's events, or a stream at the rate of memory. Real-time safe.
     pub fn batch(&mut self) -> LaneBatch<'_, T> {
         let dropped = self.rouser.shared.counters.sending.dropped.load(Ordering::Relaxed);
-        LaneBatch { first: self.number, dropped, sender: self }
+        LaneBatch { skipped: self.skipped, dropped, sender: self }
     }
 
     /// Goes on with a batch that was [suspended](LaneBatch::suspend).
     #[cfg(feature = "capi")]
-    pub(crate) fn resume(&mut self, (first, dropped): (u32, u64)) -> LaneBatch<'_, T> {
-        LaneBatch { sender: self, first, dropped }
+    pub(crate) fn resume(&mut self, (skipped, dropped): (u32, u64)) -> LaneBatch<'_, T> {
+        LaneBatch { sender: self, skipped, dropped }
     }
 
     /// Borrows the place of the next record, to fill it where it lies. Nothing is sent before it is committed; dropping it
@@ -225,13 +225,15 @@ impl<T: LaneRecord + ?Sized> LaneSender<T> {
     /// As [`try_send`](Self::try_send), but nothing is dropped or counted.
     #[inline]
     pub fn loan(&mut self) -> Result<LaneLoan<'_, T>, LaneError> {
-        self.loan_as(self.number)
+        // A batch that was forgotten does not change it.
+        self.loan_as(self.next_number())
     }
 
     /// The same for a record with a number of the caller's.
     #[inline(always)]
     pub(super) fn loan_as(&mut self, number: u32) -> Result<LaneLoan<'_, T>, LaneError> {
-        self.check(0)?;
+        let end = self.alone();
+        self.check(end, 0)?;
         Ok(LaneLoan { number, asked: None, sender: self })
     }
 
@@ -253,8 +255,8 @@ impl<T: LaneRecord + ?Sized> std::fmt::Debug for LaneSender<T> {
 #[must_use = "dropping it sends nothing: commit it"]
 pub struct LaneBatch<'a, T: LaneRecord + ?Sized> {
     sender: &'a mut LaneSender<T>,
-    /// The number before its first record, and how many were dropped before.
-    first: u32,
+    /// What the sender had skipped and dropped before its first record.
+    skipped: u32,
     dropped: u64,
 }
 
@@ -266,8 +268,11 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
     /// As [`LaneSender::try_send`]; what was added before is not affected.
     #[inline(always)]
     pub fn push(&mut self, record: &T) -> Result<(), LaneError> {
-        self.sender.check_or_drop(record.bytes().len())?;
-        self.sender.put(self.sender.number, record.bytes());
+        let Self { sender, .. } = self;
+        let end = sender.producer.end();
+        sender.check_or_drop(end, record.bytes().len())?;
+        sender.producer.slots().write(sender.producer.index(), 0, record.bytes());
+        sender.producer.push(sender.number_at(end), record.bytes().len());
         Ok(())
     }
 
@@ -287,7 +292,7 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
     #[cfg(feature = "capi")]
     pub(crate) fn suspend(self) -> (u32, u64) {
         let batch = std::mem::ManuallyDrop::new(self);
-        (batch.first, batch.dropped)
+        (batch.skipped, batch.dropped)
     }
 
     /// Sends them; the receiver finds all or none. Real-time safe.
@@ -297,7 +302,7 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
             self.sender.publish();
         }
         // Nothing is left to be taken back.
-        self.first = self.sender.number;
+        self.skipped = self.sender.skipped;
         self.dropped = self.sender.rouser.shared.counters.sending.dropped.load(Ordering::Relaxed);
     }
 }
@@ -307,7 +312,7 @@ impl<T: LaneRecord + ?Sized> Drop for LaneBatch<'_, T> {
         if !self.is_empty() && !self.sender.is_forked_copy() {
             self.sender.producer.abandon();
         }
-        self.sender.number = self.first;
+        self.sender.skipped = self.skipped;
         self.sender.rouser.shared.counters.sending.dropped.store(self.dropped, Ordering::Relaxed);
     }
 }
@@ -381,7 +386,8 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
     #[inline(always)]
     fn send(self, len: usize) {
         if !self.sender.is_forked_copy() {
-            self.sender.sent(self.number, len);
+            self.sender.producer.push(self.number, len);
+            self.sender.publish();
             if let Some(asked) = self.asked {
                 *asked = self.number;
             }

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FallocateFlags, FsWord, MemfdFlags, Mode, SealFlags};
@@ -184,17 +185,24 @@ pub(crate) unsafe fn dont_fork(start: NonNull<u8>, len: usize) -> io::Result<()>
         .map_err(|error| because(format_args!("cannot keep {len} bytes out of forks"), error))
 }
 
-/// Tells a forked copy of the process that it is one, at the price of one load.
-#[derive(Debug)]
+/// Tells a forked copy of the process that it is one, at the price of one load. Clones are one guard.
+#[derive(Debug, Clone)]
 pub(crate) struct ForkGuard {
-    page: NonNull<AtomicU32>,
-    len: usize,
+    /// At the beginning of the page. Here as well, because some ask for every record.
+    word: NonNull<AtomicU32>,
+    _page: Arc<GuardPage>,
 }
 
-// SAFETY: the page is private to this value and accessed as an atomic only.
+// SAFETY: the page is private to the guards that share it and accessed as an atomic only.
 unsafe impl Send for ForkGuard {}
 // SAFETY: as above.
 unsafe impl Sync for ForkGuard {}
+
+#[derive(Debug)]
+struct GuardPage {
+    start: NonNull<AtomicU32>,
+    len: usize,
+}
 
 impl ForkGuard {
     pub(crate) fn new() -> io::Result<Self> {
@@ -204,8 +212,8 @@ impl ForkGuard {
             rustix::mm::mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         }
         .map_err(|error| because("cannot map the page that tells a fork", error))?;
-        let page = NonNull::new(start.cast()).ok_or_else(|| invalid("mapped at address 0"))?;
-        let guard = Self { page, len };
+        let word = NonNull::new(start.cast()).ok_or_else(|| invalid("mapped at address 0"))?;
+        let guard = Self { word, _page: Arc::new(GuardPage { start: word, len }) };
         // SAFETY: the page is ours; a copy finds it zeroed, which is what it is for.
         unsafe { rustix::mm::madvise(start, len, Advice::LinuxWipeOnFork) }
             .map_err(|error| because("cannot mark the page that tells a fork", error))?;
@@ -213,10 +221,11 @@ impl ForkGuard {
         Ok(guard)
     }
 
+    #[inline(always)]
     fn word(&self) -> &AtomicU32 {
-        // SAFETY: the page is mapped as long as `self` lives, page-aligned, large enough, zeroed by
+        // SAFETY: the page is mapped as long as `self` holds it, page-aligned, large enough, zeroed by
         // the kernel and accessed through this function only.
-        unsafe { self.page.as_ref() }
+        unsafe { self.word.as_ref() }
     }
 
     /// From here on the original is told what a copy is told: for what has ended.
@@ -231,10 +240,10 @@ impl ForkGuard {
     }
 }
 
-impl Drop for ForkGuard {
+impl Drop for GuardPage {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new`, also in a forked copy, and unmapped once.
-        let _ = unsafe { rustix::mm::munmap(self.page.as_ptr().cast(), self.len) };
+        // SAFETY: mapped by `ForkGuard::new`, also in a forked copy, and unmapped once, with the last guard.
+        let _ = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.len) };
     }
 }
 

@@ -45,12 +45,14 @@ pub(crate) fn main(roles: &[Role], benches: fn(&mut Criterion)) {
     }
     // All benches together are to take less than ten minutes, with `--quick` one. What the command line says goes first.
     let is_quick = std::env::args().any(|argument| argument == "--quick");
-    let mut criterion = Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(if is_quick { 200 } else { 1500 }))
-        .nresamples(20_000)
-        .configure_from_args();
+    let mut criterion = Criterion::default().sample_size(30);
+    // Two samples each need no analysis of a quarter of a second.
+    criterion = if is_quick {
+        criterion.measurement_time(Duration::from_millis(100)).nresamples(1000).without_plots()
+    } else {
+        criterion.measurement_time(Duration::from_millis(1500)).nresamples(20_000)
+    };
+    criterion = criterion.warm_up_time(Duration::from_millis(300)).configure_from_args();
     benches(&mut criterion);
     criterion.final_summary();
 }

@@ -12,11 +12,12 @@ use ringmain::{
     LatestReader, LatestWriter, WakePolicy, WebContents, internals,
 };
 use rustix::thread::futex::{self, Flags};
+use std::cell::UnsafeCell;
 use std::fs::File;
 use std::hint::{black_box, spin_loop};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 use support::{Core, PATIENCE, Peer, Pinned, Sleepers};
@@ -457,6 +458,51 @@ fn filled(count: u64, room: usize, mut put: impl FnMut() -> bool, mut take: impl
     took
 }
 
+/// What bounds a record that is copied in on one core and out on another: the same by `memcpy`, between two threads, through
+/// two places as the lane has.
+fn memcpy_there(group: &mut Group<'_>, picture: &[u8]) {
+    struct Places([UnsafeCell<Vec<u8>>; 2]);
+    // SAFETY: the two counters say who has which.
+    unsafe impl Sync for Places {}
+    let places = Arc::new(Places([vec![0; PICTURE].into(), vec![0; PICTURE].into()]));
+    let (copied_in, copied_out) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let state = Arc::new(AtomicBool::new(false));
+    let thread = {
+        let (places, copied_in, copied_out, state) =
+            (places.clone(), copied_in.clone(), copied_out.clone(), state.clone());
+        std::thread::spawn(move || {
+            let _pinned = Pinned::to(Core::Theirs);
+            let mut copy = vec![0; PICTURE];
+            for turn in 0.. {
+                while copied_in.load(Ordering::Acquire) == turn {
+                    if state.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    spin_loop();
+                }
+                // SAFETY: the writer waits until it was copied out.
+                copy.copy_from_slice(unsafe { &*places.0[turn % 2].get() });
+                black_box(&copy);
+                copied_out.store(turn + 1, Ordering::Release);
+            }
+        })
+    };
+    let _taker = Taker { state, thread: Some(thread) };
+    let _pinned = Pinned::to(Core::Ours);
+    let mut turn = 0;
+    group.bench_function("8 MiB, floor: memcpy in and out, two threads", |bencher| {
+        bencher.iter(|| {
+            // SAFETY: nobody reads before it is said to be there.
+            unsafe { &mut *places.0[turn % 2].get() }.copy_from_slice(black_box(picture));
+            turn += 1;
+            copied_in.store(turn, Ordering::Release);
+            while copied_out.load(Ordering::Acquire) != turn {
+                spin_loop();
+            }
+        });
+    });
+}
+
 /// Large records, until the other process says that it has them.
 fn large(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lanes/large");
@@ -464,7 +510,10 @@ fn large(criterion: &mut Criterion) {
     let mut copy = vec![0; PICTURE];
     group.bench_function("8 MiB, floor: memcpy", |bencher| {
         let _pinned = Pinned::to(Core::Ours);
+        // Into two places in turn, as a lane has.
+        let mut other = vec![0; PICTURE];
         bencher.iter(|| {
+            std::mem::swap(&mut copy, &mut other);
             copy.copy_from_slice(black_box(&picture));
             black_box(&mut copy);
         });
@@ -497,6 +546,7 @@ fn large(criterion: &mut Criterion) {
             });
         });
     }
+    memcpy_there(&mut group, &picture);
     let link = Link::start("copy");
     let mut lane: LaneDuplex<[u8], u64> = link.lane("lane", &config(2).max_record(PICTURE));
     lane.prepare();

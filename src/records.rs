@@ -9,7 +9,7 @@
 //! All operations are bounded by the number of slots at most, whatever the peer writes, and none panics.
 
 use crate::region::Word64;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::sync::{Ordering, Pair, order};
 
 /// The peer broke an invariant: its word or its position cannot be.
@@ -156,28 +156,30 @@ impl Producer {
         &self.slots
     }
 
-    /// The record that was written to the present slot is complete; it is seen with the next [`publish`](Self::publish). After
-    /// [`has_room`](Self::has_room) has said yes.
+    /// Writes a record that is seen with the next [`publish`](Self::publish). After [`has_room`](Self::has_room) has said yes.
     #[inline(always)]
-    pub(crate) fn push(&mut self, number: u32, len: usize) {
-        let word = word_of(number, len, self.place.lap);
-        if self.pending == 0 {
-            self.first = (self.place, word);
+    pub(crate) fn push(&mut self, number: u32, bytes: &[u8]) {
+        let (pending, place, count) = (self.pending, self.place, self.slots.count());
+        let (slot, word) = (self.slots.at(place.index), word_of(number, bytes.len(), place.lap));
+        if self.end() < self.near {
+            slot.prefetch_to_write(AHEAD, place.index);
+        }
+        slot.write(0, bytes);
+        if pending == 0 {
+            self.first = (place, word);
         } else {
             // Seen by nobody who has not seen the first one's.
-            self.slots.word(self.place.index).store(word, Ordering::Relaxed);
+            slot.word().store(word, Ordering::Relaxed);
         }
-        if self.end() < self.near {
-            self.slots.at(self.place.index).prefetch_to_write(AHEAD, self.place.index);
-        }
-        self.pending += 1;
-        self.advance();
+        self.pending = pending + 1;
+        self.advance(place.index, count);
     }
 
+    /// From `index`, the present one, of `count`.
     #[inline(always)]
-    fn advance(&mut self) {
-        self.place.index += 1;
-        if self.place.index >= self.slots.count() {
+    fn advance(&mut self, index: usize, count: usize) {
+        self.place.index = index + 1;
+        if index + 1 >= count {
             self.start_round();
         }
     }
@@ -199,16 +201,28 @@ impl Producer {
     /// instructions. While nothing is pending, and after [`has_room`](Self::has_room) has said yes.
     #[inline(always)]
     pub(crate) fn send(&mut self, number: u32, bytes: &[u8]) {
-        let slot = self.slots.at(self.place.index);
-        slot.write(0, bytes);
-        let word = word_of(number, bytes.len(), self.place.lap);
+        self.send_with(number, bytes.len(), |slot| slot.write(0, bytes));
+    }
+
+    /// The same for a record that was written to the present slot.
+    #[inline(always)]
+    pub(crate) fn send_written(&mut self, number: u32, len: usize) {
+        self.send_with(number, len, |_| {});
+    }
+
+    #[inline(always)]
+    fn send_with(&mut self, number: u32, len: usize, write: impl FnOnce(Slot<'_>)) {
+        // All that is needed is read before: behind the copy, into which the compiler cannot look, it would be read again.
+        let (position, Place { index, lap }, count) = (self.position, self.place, self.slots.count());
+        let (slot, word) = (self.slots.at(index), word_of(number, len, lap));
+        if position < self.near {
+            slot.prefetch_to_write(AHEAD, index);
+        }
+        write(slot);
         // [publish/consume] Release: as in `publish`.
         slot.word().store(word, order(Pair::PublishConsume, Ordering::Release));
-        if self.position < self.near {
-            slot.prefetch_to_write(AHEAD, self.place.index);
-        }
-        self.position += 1;
-        self.advance();
+        self.position = position + 1;
+        self.advance(index, count);
     }
 
     /// Makes what was pushed visible, all at once.

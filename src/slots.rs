@@ -166,21 +166,15 @@ mod storage {
         /// Copies `bytes` to the offset `at`; what has no room there is left out.
         #[inline(always)]
         pub(crate) fn write(self, at: usize, bytes: &[u8]) {
-            if at > self.place.size || bytes.len() > self.place.size - at {
-                return self.write_part(at, bytes);
+            let size = self.place.size;
+            if at > size || bytes.len() > size - at {
+                // SAFETY: as below.
+                return unsafe { write_part(self.data, size, at, bytes) };
             }
             // SAFETY: the source is a live slice; the target, as many bytes from `at` on, lies in the slot by the lines above,
             // and the slot in the region by `Slots::new`, which lives as long as the slots; private memory and region do not
             // overlap. The length is as constant as the caller's, so that the copy is made for it.
             unsafe { copy(self.data.add(at).as_ptr(), bytes.as_ptr(), bytes.len()) }
-        }
-
-        #[cold]
-        #[inline(never)]
-        fn write_part(self, at: usize, bytes: &[u8]) {
-            if let Some(bytes) = self.place.size.checked_sub(at).and_then(|room| bytes.get(..room)) {
-                self.write(at, bytes);
-            }
         }
 
         /// Asks for the line of the first bytes of the slot that is `ahead` of this one, whose index is `index`, to write there;
@@ -192,10 +186,10 @@ mod storage {
             unsafe {
                 use std::arch::asm;
                 let data = self.data.as_ptr().wrapping_add(ahead * self.place.stride);
-                asm!("prefetchw [{}]", in(reg) data, options(nostack, preserves_flags));
+                asm!("prefetchw [{}]", in(reg) data, options(readonly, nostack, preserves_flags));
                 if index.is_multiple_of(WORDS) {
                     let word = self.word.as_ptr().wrapping_byte_add(ahead * self.place.word_stride);
-                    asm!("prefetchw [{}]", in(reg) word, options(nostack, preserves_flags));
+                    asm!("prefetchw [{}]", in(reg) word, options(readonly, nostack, preserves_flags));
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -206,6 +200,19 @@ mod storage {
     /// Words of a line, where they do not lie behind the bytes.
     #[cfg(target_arch = "x86_64")]
     const WORDS: usize = 8;
+
+    /// As much of `bytes` as has room behind `at` is copied there. Takes no `Slot`: who calls would have to keep one in memory.
+    ///
+    /// # Safety
+    /// `size` bytes are writable from `data` on, and no part of `bytes`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn write_part(data: NonNull<u8>, size: usize, at: usize, bytes: &[u8]) {
+        if let Some(bytes) = size.checked_sub(at).and_then(|room| bytes.get(..room)) {
+            // SAFETY: `at` and the length are at most `size` together.
+            unsafe { copy(data.add(at).as_ptr(), bytes.as_ptr(), bytes.len()) }
+        }
+    }
 
     /// From here on one instruction for the whole copy is as fast as a loop; it takes 10 ns to begin.
     #[cfg(target_arch = "x86_64")]
@@ -420,4 +427,4 @@ mod storage {
     }
 }
 
-pub(crate) use storage::Slots;
+pub(crate) use storage::{Slot, Slots};

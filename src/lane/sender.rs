@@ -271,8 +271,7 @@ impl<T: LaneRecord + ?Sized> LaneBatch<'_, T> {
         let Self { sender, .. } = self;
         let end = sender.producer.end();
         sender.check_or_drop(end, record.bytes().len())?;
-        sender.producer.slots().write(sender.producer.index(), 0, record.bytes());
-        sender.producer.push(sender.number_at(end), record.bytes().len());
+        sender.producer.push(sender.number_at(end), record.bytes());
         Ok(())
     }
 
@@ -386,8 +385,8 @@ impl<T: LaneRecord + ?Sized> LaneLoan<'_, T> {
     #[inline(always)]
     fn send(self, len: usize) {
         if !self.sender.is_forked_copy() {
-            self.sender.producer.push(self.number, len);
-            self.sender.publish();
+            self.sender.producer.send_written(self.number, len);
+            self.sender.published();
             if let Some(asked) = self.asked {
                 *asked = self.number;
             }

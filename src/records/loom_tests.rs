@@ -20,9 +20,7 @@ fn carries(count: usize, batches: &'static [u32]) {
                     thread::yield_now();
                 }
                 for _ in 0..*batch {
-                    let index = producer.index();
-                    producer.slots().write(index, 0, &u64::from(number).to_ne_bytes());
-                    producer.push(number, 8);
+                    producer.push(number, &u64::from(number).to_ne_bytes());
                     number += 1;
                 }
                 producer.publish();

@@ -28,8 +28,7 @@ fn push(producer: &mut Producer, number: u32) -> bool {
         return false;
     }
     let len = number as usize % (SIZE + 1);
-    producer.slots().write(producer.index(), 0, &vec![number as u8; len]);
-    producer.push(number, len);
+    producer.push(number, &vec![number as u8; len]);
     true
 }
 

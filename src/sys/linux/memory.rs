@@ -204,6 +204,11 @@ struct GuardPage {
     len: usize,
 }
 
+// SAFETY: it only unmaps, once.
+unsafe impl Send for GuardPage {}
+// SAFETY: it has no methods.
+unsafe impl Sync for GuardPage {}
+
 impl ForkGuard {
     pub(crate) fn new() -> io::Result<Self> {
         let len = rustix::param::page_size();

@@ -121,9 +121,9 @@ fn finds(table: &[(&str, &[&str])]) {
     }
 }
 
-/// The same fault on each of the ways that a message can go.
+/// The same fault on each of the ways that a message can go, or the record of a lane.
 fn finds_on_every_way(sabotage: fn(&str) -> String, texts: &[&str]) {
-    for way in ["main", "renderer", "other-renderer", "host"] {
+    for way in ["main", "renderer", "other-renderer", "host", "lane-to-main", "lane-to-renderer"] {
         finds(&[(&sabotage(way), texts)]);
     }
 }
@@ -142,6 +142,22 @@ fn a_message_that_is_lost_is_found_on_every_way() {
         ("drop-renderer", &["are missing", "messages of lane"]),
         ("drop-other-renderer", &["messages to renderer"]),
         ("drop-host", &["messages to its host"]),
+        ("drop-lane-to-main", &["are missing"]),
+        ("drop-lane-to-renderer", &["are missing"]),
+    ]);
+}
+
+/// It was the last one before the lane was dropped in order, so no later one shows the gap.
+#[test]
+fn a_record_that_is_lost_at_the_end_of_a_lane_is_found() {
+    finds(&[("lane-end", &["records were sent", "main sent"])]);
+}
+
+#[test]
+fn a_wrong_answer_and_a_wrong_value_by_a_lane_are_found() {
+    finds(&[
+        ("lane-answer", &["of lane 'asks' (opening", "of lane 'asked' (opening"]),
+        ("latest", &["of lane 'newest to main'", "of lane 'newest to renderer'"]),
     ]);
 }
 
@@ -175,6 +191,7 @@ fn a_wrong_answer_and_one_that_never_comes_are_found() {
 #[test]
 fn what_is_left_behind_is_found() {
     finds(&[
+        ("lane", &["mapping of a link or lane /memfd:ringmain-lane"]),
         ("descriptor", &["descriptor /dev/null"]),
         ("thread", &["left behind: thread"]),
         ("memory", &["are tolerated"]),

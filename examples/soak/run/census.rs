@@ -12,15 +12,16 @@ pub(crate) const MEMORY_TOLERANCE_KIB: u64 = 1 << 10;
 /// The same for resident memory: the allocator keeps what was freed, as much as was in use at the worst moment.
 pub(crate) const RSS_TOLERANCE_KIB: u64 = 256 << 10;
 
-/// Mappings come and go with the allocator's arenas and the cached stacks of threads; a link's region is counted exactly.
-const MAPPINGS_TOLERANCE: usize = 40;
+/// Mappings come and go with the allocator's arenas, two each and at most one for each of some 25 threads, and the cached stacks
+/// of threads, two each and at most 20; the region of a link or a lane is counted exactly.
+const MAPPINGS_TOLERANCE: usize = 100;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Census {
     descriptors: Vec<String>,
     threads: Vec<String>,
     children: Vec<String>,
-    /// Of links, by what they map.
+    /// Of links and lanes, by what they map.
     regions: Vec<String>,
     shared_memory: Vec<String>,
     runtime_files: Vec<String>,
@@ -57,7 +58,7 @@ impl Census {
             ("descriptor", &before.descriptors, &self.descriptors),
             ("thread", &before.threads, &self.threads),
             ("child process", &before.children, &self.children),
-            ("mapping of a link", &before.regions, &self.regions),
+            ("mapping of a link or lane", &before.regions, &self.regions),
             ("file in /dev/shm", &before.shared_memory, &self.shared_memory),
             ("file in the runtime directory", &before.runtime_files, &self.runtime_files),
         ];

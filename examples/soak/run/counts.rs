@@ -36,9 +36,20 @@ pub(crate) enum Kind {
     RelayInvoke,
     /// `WebFrameMain::invoke`.
     FrameInvoke,
+    // By lanes.
+    LaneToMain,
+    LaneToRenderer,
+    /// Exchanges of main's, and of renderers.
+    LaneAsks,
+    LaneAsked,
+    NewestToMain,
+    NewestToRenderer,
 }
 
-pub(crate) const KINDS: [(&str, bool); 15] = [
+/// Those of them that are messages.
+pub(crate) const MESSAGES: usize = 15;
+
+pub(crate) const KINDS: [(&str, bool); MESSAGES + 6] = [
     ("send to main", false),
     ("send to main from frames", false),
     ("replies (event.reply)", false),
@@ -54,6 +65,12 @@ pub(crate) const KINDS: [(&str, bool); 15] = [
     ("invoke of main", true),
     ("invoke of main's handlers", true),
     ("invoke of frames", true),
+    ("lane records to main", false),
+    ("lane records to renderers", false),
+    ("lane exchanges of main", true),
+    ("lane exchanges of renderers", true),
+    ("latest values to main", false),
+    ("latest values to renderers", false),
 ];
 
 /// What happened beside.
@@ -67,9 +84,21 @@ pub(crate) enum Event {
     TimedOut,
     Flushes,
     Frames,
+    /// Records of lanes for which there was no room.
+    LaneFull,
+    /// Exchanges whose deadline was over.
+    LaneLate,
+    /// Values that were overrun by newer ones.
+    LaneOverrun,
+    /// Ends of lanes that were dropped, or found the other one gone.
+    LaneEnds,
+    /// Directions of which both ends have said how far they came.
+    LaneCompared,
+    /// Calls waited for by `wait_polling`.
+    Polling,
 }
 
-pub(crate) const EVENTS: usize = 7;
+pub(crate) const EVENTS: usize = 13;
 const WORDS: usize = KINDS.len() * 3 + EVENTS;
 
 /// Sent, received and checked, answered and checked, for each kind; then the events.
@@ -88,6 +117,12 @@ impl Counts {
 
     pub(crate) fn sent(&self, kind: Kind, bytes: u64) {
         self.add(kind as usize, 1);
+        self.event(Event::Bytes, bytes);
+    }
+
+    /// By a lane.
+    pub(crate) fn sent_many(&self, kind: Kind, count: u64, bytes: u64) {
+        self.add(kind as usize, count);
         self.event(Event::Bytes, bytes);
     }
 
@@ -137,9 +172,10 @@ impl Sum {
         [0, 1, 2].map(|part| self.0[part * KINDS.len() + kind])
     }
 
-    /// Over all kinds.
-    pub(crate) fn total(&self) -> [u64; 3] {
-        [0, 1, 2].map(|part| self.0[part * KINDS.len()..][..KINDS.len()].iter().sum())
+    /// Over all kinds of messages, or of what goes by lanes.
+    pub(crate) fn total(&self, by_lanes: bool) -> [u64; 3] {
+        let kinds = if by_lanes { MESSAGES..KINDS.len() } else { 0..MESSAGES };
+        [0, 1, 2].map(|part| self.0[part * KINDS.len()..][kinds.clone()].iter().sum())
     }
 
     pub(crate) fn event(&self, event: Event) -> u64 {
@@ -150,10 +186,32 @@ impl Sum {
 /// A file that a renderer has as its standard input, and that main reads when the renderer is dead.
 pub(crate) struct Journal(File);
 
+const BEGUN: u64 = 1016;
 const FLUSHED: u64 = 1024;
 const DELIVERED: u64 = 2048;
 const FAULT: u64 = 4096;
 const LONGEST_FAULT: usize = 4096;
+const LANES: u64 = 8192;
+/// So many openings of a lane are known: more than main can go on before it looks.
+const OPENINGS: u64 = 32;
+
+/// How far a renderer has come with one direction of a lane.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Progress {
+    /// Sent, or the next one to come.
+    pub(crate) count: u64,
+    pub(crate) ended: Option<Ended>,
+}
+
+/// How a renderer's end of a lane came to its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(u64)]
+pub(crate) enum Ended {
+    /// All that was there was taken, and then it was said to be closed.
+    Closed = 1,
+    /// It was dropped.
+    Dropped,
+}
 
 impl Journal {
     pub(crate) fn new(file: File) -> Self {
@@ -184,6 +242,15 @@ impl Journal {
         Sum(self.read(0))
     }
 
+    /// From here on the renderer ends with main, also if it is stopped.
+    pub(crate) fn begin(&self) {
+        self.write(BEGUN, &[1]);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.read(BEGUN) == [1]
+    }
+
     /// Renderer `id` knows that so many messages of a lane lie where main finds them even if it is killed now.
     pub(crate) fn flushed(&self, lane: u32, id: u32, messages: u64) {
         self.write(FLUSHED + u64::from(lane) * 16, &[u64::from(id), messages]);
@@ -204,6 +271,36 @@ impl Journal {
         (of == u64::from(id)).then_some(messages)
     }
 
+    fn lane_at(half: u64, generation: u64) -> u64 {
+        LANES + (half * OPENINGS + generation % OPENINGS) * 32
+    }
+
+    /// Renderer `id` has come so far with that direction of a lane, as it was opened that time.
+    pub(crate) fn lane(&self, half: u64, generation: u64, id: u32, Progress { count, ended }: Progress) {
+        let ended = ended.map_or(0, |ended| ended as u64);
+        self.write(Self::lane_at(half, generation), &[u64::from(id) << 32 | generation, count, ended]);
+    }
+
+    /// `None`: it has not opened that one, or so many since.
+    pub(crate) fn has_come(&self, half: u64, generation: u64, id: u32) -> Option<Progress> {
+        let read = || self.read::<3>(Self::lane_at(half, generation));
+        // It may be written meanwhile.
+        let mut found = read();
+        loop {
+            match read() {
+                again if again == found => break,
+                again => found = again,
+            }
+        }
+        let [of, count, ended] = found;
+        let ended = match ended {
+            1 => Some(Ended::Closed),
+            2 => Some(Ended::Dropped),
+            _ => None,
+        };
+        (of == (u64::from(id) << 32 | generation)).then_some(Progress { count, ended })
+    }
+
     /// What the renderer has found to be wrong; the first counts.
     pub(crate) fn fault(&self, text: &str) {
         if self.faulty().is_none() {
@@ -214,9 +311,11 @@ impl Journal {
 
     pub(crate) fn faulty(&self) -> Option<String> {
         let mut bytes = vec![0; LONGEST_FAULT];
-        let len = self.0.read_at(&mut bytes, FAULT).ok()?;
+        self.0.read_at(&mut bytes, FAULT).ok()?;
+        // Behind it there may be what is known of lanes.
+        let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(LONGEST_FAULT);
         (len > 0).then(|| String::from_utf8_lossy(&bytes[..len]).into_owned())
     }
 }
 
-const _: () = assert!(WORDS * 8 <= FLUSHED as usize);
+const _: () = assert!(WORDS * 8 <= BEGUN as usize);

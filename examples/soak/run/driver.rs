@@ -177,7 +177,19 @@ impl<'a> Driver<'a> {
         let started = Instant::now();
         let channel = if self.random.chance(500) { "echo" } else { "later" };
         let (key, call) = self.begin(peer, channel, self.world.options.patience);
-        let answer = self.end(call);
+        let answer = if self.world.is_polled && self.random.chance(100) {
+            self.world.counts().event(Event::Polling, 1);
+            // Not longer: if the loop does not poll just now, this thread does, and others wait.
+            match call.wait_polling(Duration::from_millis(50)) {
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    self.world.counts().event(Event::TimedOut, 1);
+                    return self.lanes.to(self.world, peer.id()).may_be_missing();
+                }
+                answer => answer,
+            }
+        } else {
+            self.end(call)
+        };
         if !self.answered(peer, Kind::MainInvoke, key, started, answer) {
             self.lanes.to(self.world, peer.id()).may_be_missing();
         }

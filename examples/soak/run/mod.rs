@@ -6,9 +6,12 @@ mod checker;
 mod counts;
 mod driver;
 mod foreign;
+mod lane;
+mod lanes;
 mod later;
 mod message;
 mod options;
+mod own_loop;
 mod random;
 mod renderer;
 mod report;
@@ -28,6 +31,8 @@ const RENDERER: &str = "RINGMAIN_SOAK_RENDERER";
 const WORKERS: u32 = 2;
 /// Threads of main that send; likewise.
 const DRIVERS: u32 = 2;
+/// Threads of main that have lanes, each with some of the renderers.
+const LANERS: u32 = 2;
 /// As whom the host is sent to: renderers do not know its number.
 const HOST: u32 = u32::MAX;
 

@@ -1,16 +1,19 @@
 //! A renderer: some threads that send and call at random, listeners and handlers that check what comes, until it is told
 //! to leave, or killed.
 
+mod lanes;
+
 use super::census::Census;
 use super::checker::{Checker, Rule, check_answer};
 use super::counts::{Counts, Event, Journal, Kind};
 use super::later::Later;
 use super::message::{Body, Lane, Message, Route};
+use super::own_loop::OwnLoop;
 use super::random::Random;
 use super::sabotage::{self, Sabotage, Way};
 use super::{DISPATCHER, DRIVERS, HOST, ON_PURPOSE, RELAY, WORKERS, foreign};
 use futures::executor::block_on;
-use ringmain::{Error, ErrorKind, GoneReason, Invoke, IpcRenderer, IpcRendererEvent, Wait};
+use ringmain::{Dispatch, Error, ErrorKind, GoneReason, Invoke, IpcRenderer, IpcRendererEvent, Wait};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -32,6 +35,10 @@ pub(crate) struct Order {
     /// The name to connect to; without it the process was spawned by main.
     pub(crate) name: Option<String>,
     pub(crate) runtime_dir: PathBuf,
+    /// Main has lanes with it.
+    pub(crate) has_lanes: bool,
+    /// It has no dispatcher, but a loop of its own, of this style.
+    pub(crate) polled: Option<u64>,
     /// Its async handlers are polled by threads that are not the library's.
     pub(crate) has_executor: bool,
     pub(crate) wait: u64,
@@ -71,6 +78,7 @@ pub(crate) fn play(order: Order) {
     super::silence_panics_on_purpose();
     let journal = std::io::stdin().as_fd().try_clone_to_owned().expect("the journal");
     let journal = Arc::new(Journal::new(journal.into()));
+    journal.begin();
     let counts = Arc::new(Counts::default());
     let sabotage = Arc::new(Sabotage::new(order.sabotage));
     // The counts are to outlive a kill.
@@ -144,6 +152,8 @@ struct Session {
     peers: Mutex<Vec<u32>>,
     totals: Mutex<Totals>,
     stopping: AtomicBool,
+    /// Main has dropped the ends of lanes by which it sends.
+    lanes_end: AtomicBool,
     tell: Mutex<Sender<Told>>,
 }
 
@@ -173,6 +183,7 @@ impl Session {
             peers: Mutex::default(),
             totals: Mutex::default(),
             stopping: AtomicBool::new(false),
+            lanes_end: AtomicBool::new(false),
             tell: Mutex::new(tell),
         });
         let ipc_renderer = match session.connect() {
@@ -202,8 +213,13 @@ impl Session {
         });
         // Only now may listeners run that wait for it.
         let _ = session.ipc_renderer.set(ipc_renderer.clone());
+        let own_loop = order.polled.map(|style| {
+            let (random, fails) = (session.random(0x100), session.clone());
+            OwnLoop::start(ipc_renderer.clone(), style, random, move |text| fails.fault(&text))
+        });
         let ending = session.lead(&told);
         drop(ipc_renderer);
+        own_loop.into_iter().for_each(OwnLoop::join);
         ending
     }
 
@@ -211,6 +227,7 @@ impl Session {
         let order = &self.order;
         let mut builder = IpcRenderer::builder()
             .wait(WAITS[order.wait as usize])
+            .dispatch(if order.polled.is_some() { Dispatch::Manual } else { Dispatch::Threads })
             .queue_limit(order.queue_limit)
             .runtime_dir(&order.runtime_dir)
             .connect_timeout(Some(order.patience));
@@ -224,8 +241,11 @@ impl Session {
         // On the dispatcher, which is to serve the answer meanwhile.
         let session = self.clone();
         builder = builder.on("nested", move |event: &IpcRendererEvent, message: Message| {
-            session.check(Kind::MainSend, event.sender_id(), 0, event.frame_id(), &message);
-            let _ = session.sync(&mut session.lane(), session.ipc_renderer());
+            let key = session.check(Kind::MainSend, event.sender_id(), 0, event.frame_id(), &message);
+            let _ = match session.order.polled {
+                Some(_) if key.is_multiple_of(2) => session.poll_nested(),
+                _ => session.sync(&mut session.lane(), session.ipc_renderer()),
+            };
         });
         let session = self.clone();
         builder = builder.on("peers", move |_event, (peers,): (Vec<u32>,)| *session.peers.lock().unwrap() = peers);
@@ -261,6 +281,13 @@ impl Session {
         let session = self.clone();
         builder = builder.on("settle", move |_event, ()| session.tell(Told::Settle));
         let session = self.clone();
+        builder = builder.on("quiet", move |_event, ()| match session.ipc_renderer().send("quiet", ()) {
+            Err(error) if error.kind() != ErrorKind::Disconnected => {
+                session.fault(&format!("nothing goes on, and a message finds no room: {error}"));
+            }
+            _ => {}
+        });
+        let session = self.clone();
         builder = builder.handle("totals", move |_event, ()| Ok(session.totals()));
         match &order.name {
             Some(name) => builder.connect_to(name),
@@ -270,13 +297,18 @@ impl Session {
 
     /// Runs the threads until main says what is next.
     fn lead(self: &Arc<Self>, told: &Receiver<Told>) -> Ending {
-        let workers: Vec<_> = (0..WORKERS)
+        let mut workers: Vec<_> = (0..WORKERS)
             .map(|lane| {
                 let session = self.clone();
                 let name = format!("worker {lane}");
                 std::thread::Builder::new().name(name).spawn(move || Worker::run(&session, lane)).expect("a thread")
             })
             .collect();
+        if self.order.has_lanes {
+            let session = self.clone();
+            let run = move || lanes::Laner::run(&session);
+            workers.push(std::thread::Builder::new().name("laner".into()).spawn(run).expect("a thread"));
+        }
         let mut workers = Some(workers);
         let mut join = || {
             self.stopping.store(true, Ordering::Relaxed);
@@ -289,6 +321,7 @@ impl Session {
         loop {
             match told.recv() {
                 Ok(Told::Stop) => {
+                    self.lanes_end.store(true, Ordering::Relaxed);
                     join();
                     let _ = self.ipc_renderer().send_timeout("stopped", (), self.order.patience);
                 }
@@ -321,6 +354,11 @@ impl Session {
                 Err(_) => unreachable!("the session holds a sender"),
             }
         }
+    }
+
+    fn random(&self, thread: u64) -> Random {
+        let order = &self.order;
+        Random::new(&[order.seed, order.act, order.slot, order.birth, self.connection, thread])
     }
 
     fn tell(&self, what: Told) {
@@ -420,6 +458,35 @@ impl Session {
         self.answered(lane, Kind::SendSync, key, answer)
     }
 
+    /// A call of a listener on the thread that polls, which runs what comes meanwhile: such calls among it.
+    fn poll_nested(&self) -> Result<(), Over> {
+        let (key, call) = {
+            let mut lane = self.lane();
+            let (key, message) = lane.draft(0, 1);
+            let call = self.ipc_renderer().invoke::<Body>("invoke", &message);
+            self.called(&mut lane, Kind::Invoke, message.1.size());
+            // Whether it was refused is known when others were sent.
+            lane.may_be_missing();
+            (key, call)
+        };
+        self.counts.event(Event::Polling, 1);
+        match call.wait_polling(self.order.patience) {
+            Ok(body) => {
+                if let Err(text) = check_answer(key, self.order.longest, &body) {
+                    self.fault(&format!("a nested call: {text}"));
+                }
+                self.counts.answered(Kind::Invoke, body.size());
+                Ok(())
+            }
+            // It is nested too deep, and taken back.
+            Err(error) if error.kind() == ErrorKind::Limit => {
+                self.counts.event(Event::Cancelled, 1);
+                Ok(())
+            }
+            Err(error) => self.refused(Kind::Invoke, &error),
+        }
+    }
+
     /// A call is on its way, or was refused, which its answer says.
     fn called(&self, lane: &mut Lane, kind: Kind, bytes: u64) {
         lane.sent(0);
@@ -480,11 +547,10 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn run(session: &'a Arc<Session>, number: u32) {
         let order = &session.order;
-        let of = [order.seed, order.act, order.slot, order.birth, session.connection, u64::from(number)];
         let lane = |to, way| Lane::new(session.route(to), number, order.longest).spoilt(&session.sabotage, way);
         let mut worker = Self {
             session,
-            random: Random::new(&of),
+            random: session.random(number.into()),
             lane: lane(0, Way::Main),
             to_host: lane(HOST, Way::Host),
             routed: HashMap::new(),
@@ -513,7 +579,8 @@ impl<'a> Worker<'a> {
             38..46 => self.invoke("async", Kind::InvokeAsync),
             46..52 => self.invoke_many(),
             52..55 => self.fails(),
-            55..58 => self.relay(),
+            55..57 => self.relay(),
+            57 => self.back(),
             58..66 => {
                 let frame = self.frame();
                 self.session.sync(&mut self.lane, &frame)
@@ -562,6 +629,10 @@ impl<'a> Worker<'a> {
     }
 
     fn end(&mut self, call: Invoke<Body>) -> ringmain::Result<Body> {
+        if self.session.order.polled.is_some() && self.random.chance(200) {
+            self.session.counts.event(Event::Polling, 1);
+            return call.wait_polling(self.session.order.patience);
+        }
         if self.random.chance(500) { call.wait() } else { block_on(call) }
     }
 
@@ -640,6 +711,24 @@ impl<'a> Worker<'a> {
                 match error.remote_name() {
                     Some("Disconnected" | "Full" | "ReplyFull") => session.counts.answered(Kind::InvokeRelay, 0),
                     name => session.fault(&format!("a relayed call failed with {name:?}: {error}")),
+                }
+                Ok(())
+            }
+            answer => session.answered(&mut self.lane, Kind::InvokeRelay, key, answer),
+        }
+    }
+
+    /// A handler that calls back before it answers, if main is polled.
+    fn back(&mut self) -> Result<(), Over> {
+        let session = self.session;
+        let (key, call) = self.begin("back", Kind::InvokeRelay);
+        match self.end(call) {
+            Err(error) if error.kind() == ErrorKind::Handler => {
+                match error.remote_name() {
+                    Some("Disconnected" | "Full" | "ReplyFull" | "Timeout" | "Limit") => {
+                        session.counts.answered(Kind::InvokeRelay, 0);
+                    }
+                    name => session.fault(&format!("a call back failed with {name:?}: {error}")),
                 }
                 Ok(())
             }

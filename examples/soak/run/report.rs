@@ -1,7 +1,7 @@
 //! What is shown while it runs and at the end, and the thread that notices if main itself hangs.
 
 use super::census::{self, Census};
-use super::counts::{Counts, Event, KINDS, Sum};
+use super::counts::{Counts, Event, KINDS, MESSAGES, Sum};
 use super::world::{Birth, Faults};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,8 +25,11 @@ pub(crate) struct Board {
     pub(crate) dropped: AtomicU64,
     /// How long a call of main took at most to end after its renderer's death, in microseconds.
     pub(crate) slowest_end: AtomicU64,
-    /// Of each thread of main that must not hang.
-    pub(crate) beats: [AtomicU64; super::DRIVERS as usize + 1],
+    pub(crate) lanes: AtomicU64,
+    /// Acts whose main is polled by a loop of ours, and renderers likewise.
+    pub(crate) polled: [AtomicU64; 2],
+    /// Of each thread of main that must not hang: the one that starts and kills, those that send, those that have lanes.
+    pub(crate) beats: [AtomicU64; (super::DRIVERS + super::LANERS) as usize + 1],
     pub(crate) is_driving: AtomicBool,
 }
 
@@ -45,16 +48,18 @@ impl Board {
     }
 
     fn line(&self, since: Instant, acts: u64) -> String {
-        let (sum, [sent, received, answered]) = (self.sum(), self.sum().total());
+        let sum = self.sum();
+        let ([sent, received, answered], [_, by_lanes, _]) = (sum.total(false), sum.total(true));
         format!(
-            "{:4.0} s  act {}/{acts}  {} renderers  sent {}  received and checked {}  answers checked {}  kills {}  \
-             starts {}  stops {}  refused {}  {} MiB",
+            "{:4.0} s  act {}/{acts}  {} renderers  sent {}  received and checked {}  answers checked {}  by lanes {}  \
+             kills {}  starts {}  stops {}  refused {}  {} MiB",
             since.elapsed().as_secs_f64(),
             self.get(&self.act) + 1,
             self.running.lock().unwrap().len(),
             grouped(sent),
             grouped(received),
             grouped(answered),
+            grouped(by_lanes),
             self.get(&self.kills),
             self.get(&self.started),
             self.get(&self.stops),
@@ -80,7 +85,11 @@ pub(crate) fn watch(board: &Board, faults: &Faults, acts: u64, patience: Duratio
             }
             // Twice as long as any wait of theirs.
             if seen.1.elapsed() > patience * 2 {
-                let name = if index == 0 { "starts and kills".into() } else { format!("sends (lane {})", index - 1) };
+                let name = match index {
+                    0 => "starts and kills".into(),
+                    _ if index > super::DRIVERS as usize => "has lanes".into(),
+                    _ => format!("sends (lane {})", index - 1),
+                };
                 faults.add(format!("the thread of main that {name} hangs"));
                 if seen.1.elapsed() > patience * 3 {
                     // It does not come back to say so. Our children do not outlive us.
@@ -111,8 +120,13 @@ pub(crate) fn summary(board: &Board, acts: u64, took: Duration, [first, last]: &
         let answered = if is_call { grouped(answered) } else { "–".into() };
         format!("{name:30} {:>12} {:>12} {answered:>12}", grouped(sent), grouped(received))
     };
-    lines.extend(KINDS.iter().enumerate().map(|(kind, (name, is_call))| row(name, sum.of(kind), *is_call)));
-    lines.push(row("together", sum.total(), true));
+    let mut rows: Vec<_> =
+        KINDS.iter().enumerate().map(|(kind, (name, is_call))| row(name, sum.of(kind), *is_call)).collect();
+    let by_lanes = rows.split_off(MESSAGES);
+    lines.extend(rows);
+    lines.push(row("together", sum.total(false), true));
+    lines.extend(by_lanes);
+    lines.push(row("together by lanes", sum.total(true), true));
     lines.push("every one that was received and every answer was checked".into());
     lines.push(String::new());
     let event = |event| grouped(sum.event(event));
@@ -126,6 +140,16 @@ pub(crate) fn summary(board: &Board, acts: u64, took: Duration, [first, last]: &
     lines.push(format!("    main's at most {:.1} ms after it", board.get(&board.slowest_end) as f64 / 1000.0));
     lines.push(format!("flushes                        {:>12}", event(Event::Flushes)));
     lines.push(format!("frames opened                  {:>12}", event(Event::Frames)));
+    lines.push(format!("lanes opened                   {:>12}", of(&board.lanes)));
+    lines.push(format!("    ends dropped or closed     {:>12}", event(Event::LaneEnds)));
+    lines.push(format!("    compared at their end      {:>12}", event(Event::LaneCompared)));
+    lines.push(format!("    records without room       {:>12}", event(Event::LaneFull)));
+    lines.push(format!("    exchanges out of time      {:>12}", event(Event::LaneLate)));
+    lines.push(format!("    values overrun             {:>12}", event(Event::LaneOverrun)));
+    let [main, renderers] = &board.polled;
+    lines.push(format!("acts whose main was polled     {:>12}", of(main)));
+    lines.push(format!("renderers that were polled     {:>12}", of(renderers)));
+    lines.push(format!("calls waited for by polling    {:>12}", event(Event::Polling)));
     lines.push(format!("processes started              {:>12}", of(&board.started)));
     lines.push(format!("connections                    {:>12}", of(&board.connected)));
     lines.push(format!("SIGKILL survived               {:>12}", of(&board.kills)));

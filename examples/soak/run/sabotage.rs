@@ -19,6 +19,9 @@ pub(crate) enum Way {
     Renderer,
     OtherRenderer,
     Host,
+    /// Records of a lane.
+    LaneToMain,
+    LaneToRenderer,
 }
 
 /// What is broken on purpose.
@@ -29,9 +32,16 @@ pub(crate) enum Kind {
     Answer,
     /// Main never answers a call.
     Silence,
+    /// An exchange by a lane is answered with another value.
+    LaneAnswer,
+    /// A value of a latest-value lane is another one.
+    Latest,
+    /// Of a lane one record less is sent than its sender says when it drops it.
+    LaneEnd,
     /// The executor that main was given drops the future of an async handler.
     Future,
-    /// Main keeps a descriptor, a thread, memory or a process.
+    /// Main keeps the ends of lanes, a descriptor, a thread, memory or a process.
+    Lane,
     Descriptor,
     Thread,
     Memory,
@@ -41,9 +51,19 @@ pub(crate) enum Kind {
 
 const FAULTS: [(&str, Fault); 4] =
     [("drop", Fault::Drop), ("duplicate", Fault::Duplicate), ("reorder", Fault::Reorder), ("corrupt", Fault::Corrupt)];
-const WAYS: [(&str, Way); 4] =
-    [("main", Way::Main), ("renderer", Way::Renderer), ("other-renderer", Way::OtherRenderer), ("host", Way::Host)];
-const OTHERS: [(&str, Kind); 8] = [
+const WAYS: [(&str, Way); 6] = [
+    ("main", Way::Main),
+    ("renderer", Way::Renderer),
+    ("other-renderer", Way::OtherRenderer),
+    ("host", Way::Host),
+    ("lane-to-main", Way::LaneToMain),
+    ("lane-to-renderer", Way::LaneToRenderer),
+];
+const OTHERS: [(&str, Kind); 12] = [
+    ("lane-answer", Kind::LaneAnswer),
+    ("latest", Kind::Latest),
+    ("lane-end", Kind::LaneEnd),
+    ("lane", Kind::Lane),
     ("answer", Kind::Answer),
     ("silence", Kind::Silence),
     ("future", Kind::Future),
@@ -97,6 +117,11 @@ impl Sabotage {
 
     pub(crate) fn strikes_as(&self, kind: Kind) -> bool {
         self.kind == Some(kind) && self.is_due()
+    }
+
+    /// Likewise, and from then on.
+    pub(crate) fn strikes_from(&self, kind: Kind) -> bool {
+        self.kind == Some(kind) && (self.is_due() || self.left.load(Ordering::Relaxed) == 0)
     }
 
     pub(crate) fn is(&self, kind: Kind) -> bool {

@@ -3,14 +3,16 @@
 use super::census::{self, Census, MEMORY_TOLERANCE_KIB};
 use super::counts::{Journal, Kind};
 use super::driver::Driver;
+use super::lanes::Laner;
 use super::options::Options;
+use super::own_loop::{OwnLoop, STYLES};
 use super::random::Random;
 use super::renderer::{FAULTY, Order, Totals, WAITS};
 use super::report::{self, Board};
 use super::sabotage::{self, Sabotage};
 use super::world::{Birth, Faults, Lanes, Peer, World};
-use super::{CHAOS, DRIVERS, RENDERER, foreign, signals};
-use ringmain::{ExitStatus, IpcMain, IpcRenderer, WebContents};
+use super::{CHAOS, DRIVERS, LANERS, RENDERER, foreign, signals};
+use ringmain::{Dispatch, ExitStatus, IpcMain, IpcRenderer, WebContents};
 use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
@@ -26,6 +28,9 @@ const NAME: &str = "soak";
 
 /// Acts are about so long; there are two at least, because memory is compared after the first.
 const ACT_SECONDS: u64 = 10;
+
+/// How often everybody sleeps and is woken at the end of an act.
+const QUIET_ROUNDS: usize = 10;
 
 /// Runs all acts; the exit code.
 pub(crate) fn run(options: &Options, again: fn() -> Command) -> i32 {
@@ -201,6 +206,8 @@ struct Act<'a> {
     number: u64,
     world: Arc<World>,
     ipc_main: IpcMain,
+    /// What polls main, and the host.
+    loops: Vec<OwnLoop>,
     random: Random,
     lanes: Lanes,
     slots: Vec<Slot>,
@@ -222,7 +229,11 @@ impl<'a> Act<'a> {
         let longest = (ring_size as u64 * 256).min(6 << 20) / if cfg!(debug_assertions) { 8 } else { 1 };
         let seed = super::random::mix(&[options.seed, number]);
         let sabotage = Arc::new(Sabotage::new(options.sabotage));
-        let world = World::new(options, seed, longest, &run.faults, &run.board, &sabotage);
+        // Every other act's main is polled, on average, and every third host.
+        let is_polled = number > 0 && random.chance(500);
+        let is_host_polled = number > 0 && random.chance(333);
+        let dispatch = |is_polled| if is_polled { Dispatch::Manual } else { Dispatch::Threads };
+        let world = World::new(options, seed, longest, &run.faults, &run.board, &sabotage, is_polled);
         let mut builder = IpcMain::builder();
         if has_executor(number) {
             let (executor, sabotage) = (foreign::executor(), sabotage.clone());
@@ -237,6 +248,7 @@ impl<'a> Act<'a> {
             .ring_size(ring_size)
             .queue_limit(queue_limit)
             .wait(WAITS[wait])
+            .dispatch(dispatch(is_polled))
             .backing(options.backing)
             .runtime_dir(&run.directory.0)
             .connect_timeout(Some(options.patience))
@@ -245,7 +257,20 @@ impl<'a> Act<'a> {
             .map_err(|error| format!("cannot build a main: {error}"))?;
         let text = |what: &'static str| move |error: ringmain::Error| format!("{what}: {error}");
         world.register(&ipc_main).map_err(text("cannot register"))?;
-        let host = world.attach_host(&ipc_main).map_err(text("cannot attach"))?;
+        let mut loops = Vec::new();
+        let fault = |faults: &Arc<Faults>| {
+            let faults = faults.clone();
+            move |text| faults.add(text)
+        };
+        let loop_random = |of| Random::new(&[options.seed, number, of]);
+        if is_polled {
+            run.board.polled[0].fetch_add(1, Ordering::Relaxed);
+            loops.push(OwnLoop::start(ipc_main.clone(), random.below(STYLES), loop_random(1), fault(&run.faults)));
+        }
+        let host = world.attach_host(&ipc_main, dispatch(is_host_polled)).map_err(text("cannot attach"))?;
+        if is_host_polled {
+            loops.push(OwnLoop::start(host.clone(), random.below(STYLES), loop_random(2), fault(&run.faults)));
+        }
         let _ = world.host_contents.set(ipc_main.web_contents(host.id()).ok_or("the host is not there")?);
         ipc_main.listen(NAME).map_err(text("cannot listen"))?;
         let now = Instant::now();
@@ -256,6 +281,7 @@ impl<'a> Act<'a> {
             lanes: Lanes::new(CHAOS),
             world: world.clone(),
             ipc_main,
+            loops,
             random,
             slots,
             closed: Vec::new(),
@@ -294,6 +320,11 @@ impl<'a> Act<'a> {
                     .name(format!("driver {lane}"))
                     .spawn_scoped(scope, drive)
                     .expect("a thread");
+            }
+            for laner in 0..LANERS {
+                let (world, stop, beat) = (&world, &stop, &board.beats[(DRIVERS + laner) as usize + 1]);
+                let run = move || Laner::run(world, laner, number, stop, beat);
+                std::thread::Builder::new().name(format!("laner {laner}")).spawn_scoped(scope, run).expect("a thread");
             }
             let mut outcome = Ok(());
             while outcome.is_ok() && Instant::now() < until && !signals::interrupted() {
@@ -372,6 +403,7 @@ impl<'a> Act<'a> {
             slot.running = None;
             slot.due = now + Duration::from_millis(if self.random.chance(500) { 0 } else { self.random.below(300) });
         }
+        self.world.look_at_lanes(false)?;
         self.look_at_closed()
     }
 
@@ -406,8 +438,13 @@ impl<'a> Act<'a> {
             parent: std::process::id(),
             name: is_named.then(|| NAME.to_string()),
             runtime_dir: self.run.directory.0.clone(),
-            // One that spins takes a core for itself: one at a time.
+            has_lanes: self.random.chance(750),
+            polled: match self.random.below(3 * STYLES) {
+                style if style < STYLES && self.number > 0 => Some(style),
+                _ => None,
+            },
             has_executor: has_executor(slot as u64),
+            // One that spins takes a core for itself: one at a time.
             wait: match self.random.below(10) {
                 0 if slot == 0 => 2,
                 0..4 => 1,
@@ -423,9 +460,11 @@ impl<'a> Act<'a> {
         let journal = Journal::new(memory.map_err(|error| failed("make a journal", &error))?.into());
         let stdin = journal.file().map_err(|error| failed("copy a descriptor", &error))?;
         let mut command = (self.run.again)();
+        self.run.board.polled[1].fetch_add(order.polled.is_some().into(), Ordering::Relaxed);
+        let has_lanes = order.has_lanes;
         let order = serde_json::to_string(&order).expect("JSON");
         command.env(RENDERER, order).stdin(stdin).stdout(Stdio::null());
-        let birth = Arc::new(Birth { slot, number, journal, is_named, killed: OnceLock::new() });
+        let birth = Arc::new(Birth { slot, number, journal, is_named, has_lanes, killed: OnceLock::new() });
         // A connection waits for this lock, so that it finds the process.
         let mut births = self.world.births.lock().unwrap();
         let process = if is_named {
@@ -482,6 +521,8 @@ impl<'a> Act<'a> {
         let until = Instant::now() + Duration::from_millis(self.random.between(1, 400));
         if let Some(running) = self.pick()
             && running.stopped_until.is_none()
+            // Before that it would stay stopped for ever, if this process were killed now.
+            && running.birth.journal.has_begun()
         {
             running.signal(Signal::STOP);
             running.stopped_until = Some(until);
@@ -599,6 +640,7 @@ impl<'a> Act<'a> {
         }
         let all = peers.clone();
         self.until("for renderers to stop", |_| all.iter().all(|peer| peer.stopped.load(Ordering::Relaxed)))?;
+        self.world.drain_lanes(false, &mut self.random)?;
         // What they have sent to each other is on its way now, and what is replied to that after this.
         for peer in &peers {
             let sent = peer.web_contents.send_timeout("settle", (), patience);
@@ -611,6 +653,7 @@ impl<'a> Act<'a> {
             all.iter().all(|peer| peer.settled.load(Ordering::Relaxed))
                 && act.world.host_settled.load(Ordering::Relaxed)
         })?;
+        self.be_quiet(&peers)?;
         let mut totals = BTreeMap::new();
         for peer in &peers {
             let of = peer.web_contents.invoke::<Totals>("totals", (), patience).wait();
@@ -622,7 +665,26 @@ impl<'a> Act<'a> {
         }
         self.until("for renderers to leave", |act| {
             act.slots.iter().all(|slot| slot.running.is_none()) && act.world.all_peers().is_empty()
-        })
+        })?;
+        self.world.drain_lanes(true, &mut self.random)
+    }
+
+    /// Nothing else goes on: who sleeps is woken by these few messages or not at all.
+    fn be_quiet(&mut self, peers: &[Arc<Peer>]) -> Result<(), String> {
+        for _ in 0..QUIET_ROUNDS {
+            for peer in peers {
+                // Several are more than the budget of a poll, perhaps.
+                let count = self.random.between(1, 6);
+                let heard = peer.heard.load(Ordering::Relaxed) + count;
+                for _ in 0..count {
+                    let sent = peer.web_contents.send("quiet", ());
+                    sent.map_err(|error| format!("a message to renderer {}, which is quiet: {error}", peer.id()))?;
+                }
+                let peer = peer.clone();
+                self.until("for a quiet renderer to answer", |_| peer.heard.load(Ordering::Relaxed) == heard)?;
+            }
+        }
+        Ok(())
     }
 
     fn kill_all(&mut self) {
@@ -645,6 +707,8 @@ impl<'a> Act<'a> {
         }
         drop(host);
         self.ipc_main.shutdown();
+        self.loops.drain(..).for_each(OwnLoop::join);
+        self.world.forget_lanes();
         self.run.board.running.lock().unwrap().clear();
     }
 }

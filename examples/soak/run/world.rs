@@ -2,6 +2,7 @@
 
 use super::checker::{Checker, Rule};
 use super::counts::{Counts, Event, Journal, Kind};
+use super::lanes::{Left, Sent};
 use super::later::Later;
 use super::message::{Body, Lane, Message, Route, Stamp};
 use super::options::Options;
@@ -10,11 +11,11 @@ use super::report::Board;
 use super::sabotage::{self, Sabotage, Way};
 use super::{DISPATCHER, DRIVERS, ON_PURPOSE, RELAY};
 use ringmain::{
-    Error, ErrorKind, GoneReason, GuestEvent, HandlerError, IpcMain, IpcMainEvent, IpcMainInvokeEvent, IpcRenderer,
-    WebContents,
+    Dispatch, Error, ErrorKind, GoneReason, GuestEvent, HandlerError, Invoke, IpcMain, IpcMainEvent,
+    IpcMainInvokeEvent, IpcRenderer, WebContents,
 };
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant};
 
@@ -45,6 +46,8 @@ pub(crate) struct Birth {
     pub(crate) number: u64,
     pub(crate) journal: Journal,
     pub(crate) is_named: bool,
+    /// Main has lanes with it.
+    pub(crate) has_lanes: bool,
     /// When it was killed.
     pub(crate) killed: OnceLock<Instant>,
 }
@@ -57,6 +60,8 @@ pub(crate) struct Peer {
     pub(crate) ready: AtomicBool,
     pub(crate) stopped: AtomicBool,
     pub(crate) settled: AtomicBool,
+    /// Messages of the quiet time at the end that it has sent back.
+    pub(crate) heard: AtomicU64,
     /// Told to leave, or closed.
     pub(crate) leaving: OnceLock<Instant>,
     /// Frames that can be sent to.
@@ -117,6 +122,10 @@ pub(crate) struct World {
     pub(crate) host_settled: AtomicBool,
     /// Never answered, by sabotage.
     kept: Mutex<Vec<IpcMainEvent>>,
+    /// Main is polled by a loop of ours.
+    pub(crate) is_polled: bool,
+    pub(crate) lanes_sent: Mutex<Vec<Sent>>,
+    pub(crate) lanes_left: Mutex<Vec<Left>>,
 }
 
 impl World {
@@ -127,6 +136,7 @@ impl World {
         faults: &Arc<Faults>,
         board: &Arc<Board>,
         sabotage: &Arc<Sabotage>,
+        is_polled: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             options: options.clone(),
@@ -144,6 +154,9 @@ impl World {
             host_contents: OnceLock::new(),
             host_settled: AtomicBool::new(false),
             kept: Mutex::default(),
+            is_polled,
+            lanes_sent: Mutex::default(),
+            lanes_left: Mutex::default(),
         })
     }
 
@@ -178,6 +191,7 @@ impl World {
                 ready: AtomicBool::new(false),
                 stopped: AtomicBool::new(false),
                 settled: AtomicBool::new(false),
+                heard: AtomicU64::new(0),
                 leaving: OnceLock::new(),
                 frames: Mutex::default(),
                 lane: lane(DISPATCHER),
@@ -262,6 +276,16 @@ impl World {
         })?;
 
         let world = self.clone();
+        ipc_main.handle("back", move |event: &IpcMainInvokeEvent, message: Message| {
+            let (peer, key) = world.check_call(Kind::InvokeRelay, event, &message)?;
+            // With a dispatcher that would be refused.
+            if world.is_polled {
+                world.call_back(&peer, key)?;
+            }
+            Ok(Body::answer(key, world.longest))
+        })?;
+
+        let world = self.clone();
         ipc_main.on("ready", move |event: &IpcMainEvent, ()| {
             if let Some(peer) = world.peer(event.sender().id()) {
                 peer.ready.store(true, Ordering::Relaxed);
@@ -286,16 +310,27 @@ impl World {
             None => world.host_settled.store(true, Ordering::Relaxed),
         });
         let world = self.clone();
+        ipc_main.on("quiet", move |event: &IpcMainEvent, ()| {
+            if let Some(peer) = world.peer(event.sender().id()) {
+                peer.heard.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let world = self.clone();
         ipc_main.on("left", move |event: &IpcMainEvent, (totals, _again): (Totals, bool)| {
             world.compare_to_main(event.sender().id(), &totals);
         });
         Ok(())
     }
 
-    pub(crate) fn attach_host(self: &Arc<Self>, ipc_main: &IpcMain) -> ringmain::Result<IpcRenderer> {
+    pub(crate) fn attach_host(
+        self: &Arc<Self>,
+        ipc_main: &IpcMain,
+        dispatch: Dispatch,
+    ) -> ringmain::Result<IpcRenderer> {
         let world = self.clone();
         let settles = self.clone();
         let host = IpcRenderer::builder()
+            .dispatch(dispatch)
             // On a thread that may wait for room: a reply that finds none is lost.
             .on("settle", move |_event, ()| {
                 let world = settles.clone();
@@ -476,17 +511,44 @@ impl World {
     async fn relay(&self, to: u32, key: u64) -> Result<(), HandlerError> {
         let gone = || HandlerError::new("the other renderer is gone").with_name("Disconnected");
         let peer = self.peer(to).ok_or_else(gone)?;
-        let channel = if key.is_multiple_of(2) { "echo" } else { "later" };
-        let (key, call) = {
-            let mut lane = peer.relay.lock().unwrap();
-            let (key, message) = lane.draft(0, 1);
-            let call = peer.web_contents.invoke::<Body>(channel, &message, self.options.patience);
-            lane.sent(0);
-            self.counts().sent(Kind::RelayInvoke, message.1.size());
-            (key, call)
-        };
+        let (key, call) = self.begin_relay(&peer, key);
         let started = Instant::now();
-        match call.await {
+        self.end_relay(&peer, key, started, call.await)
+    }
+
+    /// Calls whoever calls, on the thread that polls, which meanwhile runs what comes from there.
+    fn call_back(&self, peer: &Peer, key: u64) -> Result<(), HandlerError> {
+        let (key, call) = self.begin_relay(peer, key);
+        let started = Instant::now();
+        self.counts().event(Event::Polling, 1);
+        // Not longer: others wait, and who goes on with those that are stopped may wait for others.
+        match call.wait_polling(Duration::from_millis(50)) {
+            Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Limit) => {
+                self.counts().event(Event::TimedOut, 1);
+                Err(HandlerError::new(error.to_string()).with_name(format!("{:?}", error.kind())))
+            }
+            answer => self.end_relay(peer, key, started, answer),
+        }
+    }
+
+    fn begin_relay(&self, peer: &Peer, key: u64) -> (u64, Invoke<Body>) {
+        let channel = if key.is_multiple_of(2) { "echo" } else { "later" };
+        let mut lane = peer.relay.lock().unwrap();
+        let (key, message) = lane.draft(0, 1);
+        let call = peer.web_contents.invoke::<Body>(channel, &message, self.options.patience);
+        lane.sent(0);
+        self.counts().sent(Kind::RelayInvoke, message.1.size());
+        (key, call)
+    }
+
+    fn end_relay(
+        &self,
+        peer: &Peer,
+        key: u64,
+        started: Instant,
+        answer: ringmain::Result<Body>,
+    ) -> Result<(), HandlerError> {
+        match answer {
             Ok(answer) => {
                 if let Err(text) = super::checker::check_answer(key, self.longest, &answer) {
                     self.fault(format!("a call of a handler: {text}"));
@@ -495,7 +557,7 @@ impl World {
                 Ok(())
             }
             Err(error) => {
-                self.may_fail(&peer, Kind::RelayInvoke, started, &error);
+                self.may_fail(peer, Kind::RelayInvoke, started, &error);
                 Err(HandlerError::new(error.to_string()).with_name(format!("{:?}", error.kind())))
             }
         }

@@ -889,6 +889,51 @@ fn a_caller_that_is_rung_for_the_parts_of_a_large_message_is_not_rung_for_nothin
     assert_eq!(caller.join().unwrap(), Waited::Done);
 }
 
+/// While the dispatcher's inbox is full nobody reads. A peer that is woken for other links meanwhile wishes for room anew each
+/// time it goes to sleep again, and rings for it.
+#[test]
+fn a_caller_that_may_not_read_is_not_rung_for_nothing() {
+    struct Full(Arc<AtomicBool>);
+    impl Waiter for Full {
+        fn is_done(&mut self) -> bool {
+            self.0.load(Ordering::Acquire)
+        }
+        fn route(&mut self, _: &mut Vec<u8>) -> Routed {
+            Routed::Moved
+        }
+        fn may_read(&mut self) -> bool {
+            false
+        }
+        fn settle(&mut self) {}
+        fn sleeps(&mut self, _bell: &Arc<Bell>) {}
+    }
+    let Ends { main, renderer, .. } = small();
+    while main.queued() == 0 {
+        send(&main, &message(1, 100)).unwrap();
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let (mut waiter, end) = (Full(done.clone()), renderer.clone());
+    let caller = thread::spawn(move || {
+        let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
+        end.wait_until(&mut waiter, &Bell::new(), &spin, Some(Instant::now() + LONG), &mut Vec::new())
+    });
+    let before = renderer.own.caller.load(Ordering::Relaxed);
+    for _ in 0..4 * RINGS_FOR_NOTHING {
+        wait_for(|| renderer.own.announced() == wake::CALLER || caller.is_finished());
+        if caller.is_finished() {
+            break;
+        }
+        // As a dispatcher that is awake, and then sleeps.
+        main.drain_queue().unwrap();
+        main.drain_queue_and(Wish::Ring).unwrap();
+    }
+    let rings = renderer.own.caller.load(Ordering::Relaxed).wrapping_sub(before);
+    done.store(true, Ordering::Release);
+    renderer.ring_callers();
+    assert_eq!(caller.join().unwrap(), Waited::Done);
+    assert!(rings > 2 * RINGS_FOR_NOTHING, "{rings} rings");
+}
+
 /// It rings for the room that it makes, of which the thread that waits finds nothing if another one has written meanwhile.
 #[test]
 fn a_caller_that_is_rung_for_room_which_another_thread_has_used_is_not_rung_for_nothing() {

@@ -42,6 +42,7 @@ fn children() {
         ("payloads", payloads),
         ("calls", calls),
         ("floods", floods),
+        ("waits for the budget", waits_for_the_budget),
         ("wake storms", wake_storms),
         ("sleepers moved", sleepers_moved),
         ("the region", the_region),
@@ -1246,6 +1247,9 @@ fn floods() {
                 full_since.get_or_insert_with(Instant::now);
             }
         }
+        // One that is woken by others meanwhile wishes for room anew each time it goes to sleep, and rings for it. Main finds nothing
+        // that it may read, which is main's doing.
+        may_ring(&hostile);
         let stats = stage.web_contents(&hostile).stats();
         // A reply that finds no room becomes a short one, which always does.
         let most = |stats: &ringmain::Stats| LIMIT + 2000 + 256 * stats.refused_full as usize;
@@ -1307,6 +1311,49 @@ fn floods() {
         stop.store(true, Ordering::Relaxed);
         let mut hostile = bounded("the flood", move || flood.join().unwrap());
         stage.works(&mut hostile, "a flood of all kinds");
+        while stage.told.try_recv().is_ok() {}
+    });
+}
+
+/// Rings as an honest one may that is woken, and goes to sleep again, far more often than a storm is borne.
+fn may_ring(hostile: &Hostile) {
+    let (mut rings, end) = (0, Instant::now() + PATIENCE);
+    while rings < 3 * 4096 && !hostile.connection.is_cut() {
+        assert!(Instant::now() < end, "main was rung {rings} times and does not go to sleep any more");
+        rings += u32::from(hostile.ring_if_asleep());
+    }
+    assert!(!hostile.connection.is_cut(), "after {rings} rings");
+}
+
+#[test]
+fn one_whose_large_message_waits_for_the_budget_is_not_cut_for_its_rings() {
+    alone("waits for the budget");
+}
+
+fn waits_for_the_budget() {
+    const LIMIT: usize = 64 << 10;
+    let limited = builder().ring_size(4096).max_message_size(LIMIT).process_limit(LIMIT);
+    Stage::of(limited).leaks_nothing(|stage| {
+        // One that reads nothing has all of it.
+        let idle = stage.hostile();
+        let web_contents = stage.web_contents(&idle);
+        let error = (0..LIMIT / 500).find_map(|_| web_contents.send("text", ("x".repeat(1000),)).err());
+        assert_eq!(error.expect("refused").kind(), ErrorKind::Full);
+        let mut hostile = stage.hostile();
+        let large = message(SEND, 1, 0, "text", 0, &rmp_serde::to_vec(&("y".repeat(LIMIT / 2),)).unwrap());
+        let (begin, mut left) = large.split_at(1000);
+        assert!(hostile.put(FIRST, &[&(large.len() as u64).to_le_bytes()[..], begin].concat()));
+        hostile.ring_if_asleep();
+        may_ring(&hostile);
+        drop(idle.connection);
+        assert_eq!(stage.end_of(idle.welcome.id, "the idle one"), GoneReason::Closed);
+        // It was not lost.
+        while !left.is_empty() {
+            let (part, rest) = left.split_at(left.len().min(1000));
+            assert!(hostile.put(MORE, part));
+            left = rest;
+        }
+        stage.works(&mut hostile, "its budget is there");
         while stage.told.try_recv().is_ok() {}
     });
 }

@@ -56,8 +56,10 @@ struct Entry {
     draining: bool,
     /// Where that ends which lay in the ring when the peer was gone: its memory may be in other hands, which write on.
     drains_to: Option<u64>,
-    /// A large message waits for the process's budget.
+    /// A large message waits for the process's budget: to be looked at again soon.
     retry: bool,
+    /// The same, as long as that is so.
+    starved: bool,
     /// Read and not yet dispatched, older than what lies in the inbox: at most [`READ_AHEAD`] messages of [`AHEAD_BYTES`]
     /// together, which cost no lock.
     ahead: VecDeque<Vec<u8>>,
@@ -498,6 +500,7 @@ impl Dispatcher {
             draining: false,
             drains_to: None,
             retry: false,
+            starved: false,
             ahead: VecDeque::new(),
             rings: 0,
             seen: [0; 3],
@@ -672,6 +675,11 @@ impl Dispatcher {
         if seen != entry.seen {
             entry.seen = seen;
             entry.rings = 0;
+            return;
+        }
+        // What lies there is not read because of us: one that is woken by others meanwhile wishes for room anew, and rings, each time
+        // it goes to sleep.
+        if entry.paused || entry.starved {
             return;
         }
         entry.rings += 1;
@@ -894,6 +902,7 @@ impl Dispatcher {
         let mut ahead_bytes: usize = ahead.iter().flatten().map(Vec::len).sum();
         let mut read = 0;
         let mut direct = false;
+        let mut starved = false;
         let mut violation = None;
         let position = rx.position();
         // A budget of microseconds is not to be spent on reading.
@@ -930,6 +939,7 @@ impl Dispatcher {
                 // The rest of a part is read in the next turn.
                 Ok(Read::Nothing | Read::Part) => break,
                 Ok(Read::NoBudget) => {
+                    starved = true;
                     if let Some(entry) = self.links.get_mut(&link.id) {
                         entry.retry = true;
                         // Nobody rings when the budget has room again.
@@ -954,6 +964,7 @@ impl Dispatcher {
             if let Some(ahead) = ahead {
                 entry.ahead = ahead;
             }
+            entry.starved = starved;
             if moved {
                 entry.rings = 0;
             }

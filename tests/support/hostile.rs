@@ -490,11 +490,12 @@ impl Hostile {
         sent
     }
 
-    /// Takes main's announcement away and rings whom it names.
-    pub(crate) fn ring_if_asleep(&self) {
+    /// Takes main's announcement away and rings whom it names. Whether there was one.
+    pub(crate) fn ring_if_asleep(&self) -> bool {
         fence(Ordering::SeqCst);
         let sleeper = self.control(Way::ToMain, SLEEPER);
-        if sleeper.load(Ordering::Relaxed) != 0 {
+        let is_asleep = sleeper.load(Ordering::Relaxed) != 0;
+        if is_asleep {
             let who = sleeper.swap(0, Ordering::AcqRel);
             match who & 3 {
                 IS_DISPATCHER if who & BY_EVENTFD != 0 => self.ring_eventfd(),
@@ -502,6 +503,7 @@ impl Hostile {
                 _ => self.ring_futex(CALLER),
             }
         }
+        is_asleep
     }
 
     /// Rings everybody, announced or not.

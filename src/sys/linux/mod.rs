@@ -71,6 +71,13 @@ mod test {
         ALONE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until the other end is closed everywhere: for a moment a process that another test is starting holds it too.
+    pub(super) fn until_hung_up(socket: impl AsFd) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let seen = poll::poll_until(socket.as_fd(), rustix::event::PollFlags::RDHUP, Some(deadline)).expect("poll");
+        assert!(!seen.is_empty(), "somebody holds the other end");
+    }
+
     /// Runs `child` in a forked copy of the process; its value is the exit code.
     pub(super) fn in_fork(child: impl FnOnce() -> u8) -> Exit {
         // SAFETY: the child runs the test's few calls and leaves by `_exit`, so neither

@@ -150,7 +150,7 @@ pub(super) fn poll_until(fd: BorrowedFd<'_>, wanted: PollFlags, deadline: Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::test::alone;
+    use super::super::test::{alone, until_hung_up};
     use super::*;
     use crate::sys::{Arrived, peek, receive_nothing, send_message, socket_pair};
     use std::fs::File;
@@ -233,6 +233,8 @@ mod tests {
         assert_eq!(happened(&poller, None), [readable(2)]);
         assert_eq!(receive_nothing(&b).expect("receive"), Arrived::Data(1));
         drop((far_a, far_b));
+        until_hung_up(&a);
+        until_hung_up(&b);
         let events = happened(&poller, None);
         assert_eq!(events.iter().map(|event| (event.token, event.hangup)).collect::<Vec<_>>(), [(1, true), (2, true)]);
         assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Eof);

@@ -175,7 +175,7 @@ pub(crate) fn claim_fd(number: i32) -> io::Result<OwnedFd> {
 #[cfg(test)]
 #[allow(clippy::zombie_processes, reason = "children are reaped by their pidfd")]
 mod tests {
-    use super::super::test::{alone, in_fork};
+    use super::super::test::{alone, in_fork, until_hung_up};
     use super::*;
     use crate::sys::{
         Arrived, Interest, Poller, peer_credentials, peer_pidfd, random_u64, receive_nothing, send_message,
@@ -289,6 +289,7 @@ mod tests {
         let child = spawn_with_fd(&mut command, far, ENV).expect("spawn");
         assert_eq!(ended(&child), Exit::Code(5));
         // All copies are gone: the child's with it, the parent's before.
+        until_hung_up(&near);
         assert_eq!(receive_nothing(&near).expect("end"), Arrived::Eof);
         assert!(command.get_envs().all(|(name, value)| name != ENV || value.is_none()));
     }
@@ -320,7 +321,7 @@ mod tests {
         let error = spawn_with_fd(&mut Command::new("/nonexistent/program"), far, ENV).expect_err("started");
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(error.to_string().contains("/nonexistent/program"), "{error}");
-        let _alone = alone();
+        until_hung_up(&near);
         assert_eq!(receive_nothing(&near).expect("end"), Arrived::Eof);
     }
 

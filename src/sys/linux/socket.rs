@@ -309,7 +309,7 @@ pub(crate) fn is_unix_seqpacket(fd: impl AsFd) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test::{alone, in_fork};
+    use super::super::test::{alone, in_fork, until_hung_up};
     use super::*;
     use crate::sys::{Exit, create_sealed_memory, pidfd_ended, process_start_time, wait_readable};
     use std::fs::File;
@@ -421,7 +421,7 @@ mod tests {
         assert_eq!(receive_nothing(&b).expect("nothing"), Arrived::Nothing);
         send_message(&a, b"last", &[]).expect("send");
         drop(a);
-        assert!(wait_readable(&b, None).expect("poll"));
+        until_hung_up(&b);
         assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Data(4));
         assert_eq!(receive_message(&b, &mut [0; 8], 1).expect("receive").len, 4);
         for _ in 0..2 {
@@ -440,6 +440,7 @@ mod tests {
             let (a, b) = socket_pair().expect("pair");
             send_message(&b, b"unread", &[]).expect("send");
             drop(a);
+            until_hung_up(&b);
             let end = match look {
                 0 => receive_message(&b, &mut [0; 8], 1).expect("receive").eof,
                 1 => peek(&b, &mut [0; 8]).expect("peek") == Arrived::Eof,
@@ -520,6 +521,7 @@ mod tests {
                 send_message(&b, b"never read", &[]).expect("send");
             }
             drop(a);
+            until_hung_up(&b);
             shut_socket(&b);
             assert_eq!(has_unread(&b), messages > 0, "{messages} messages, {unread_there}");
         }

@@ -203,7 +203,11 @@ fn shutdown_on_the_dispatcher_returns_at_once_and_the_loop_ends_after_the_callba
     let (inner, (told, tells)) = (ipc_main.clone(), channel());
     let (gone, is_gone) = channel();
     ipc_renderer.on_disconnected(move |reason| gone.send(reason.to_string()).unwrap());
+    // Both are there before main ends.
+    let gate = Gate::default();
+    let stays = gate.clone();
     ipc_main.on("x", move |_, ()| {
+        stays.wait();
         inner.shutdown();
         inner.shutdown();
         told.send(()).unwrap();
@@ -212,6 +216,7 @@ fn shutdown_on_the_dispatcher_returns_at_once_and_the_loop_ends_after_the_callba
     drop(call);
     ipc_renderer.send("x", ()).unwrap();
     ipc_renderer.send("x", ()).unwrap();
+    gate.open();
     next(&tells, "the end of the callback");
     next(&is_gone, "the end of main");
     ipc_main.shutdown();

@@ -294,15 +294,23 @@ pub(crate) fn stop(pid: u32) {
     until_all_threads("have stopped", pid, "T");
 }
 
-/// Waits until all threads of a process sleep.
+/// Waits until all threads of a process sleep at once: none of them waits for another one that runs.
 pub(crate) fn until_asleep(pid: u32) {
     until_all_threads("sleep", pid, "S");
 }
 
 fn until_all_threads(what: &str, pid: u32, state: &str) {
-    let is_so = |thread: &String| stat_of(&format!("/proc/{pid}/task/{thread}/stat")).is_some_and(|it| it[0] == state);
     let threads = format!("/proc/{pid}/task");
-    until(&format!("all threads {what}"), || names_in(Path::new(&threads)).iter().all(is_so));
+    // Of each how often it was given a core or lost it, if it is in that state.
+    let switches = |thread: String| {
+        let is_so = stat_of(&format!("{threads}/{thread}/stat")).is_some_and(|it| it[0] == state);
+        let status = std::fs::read_to_string(format!("{threads}/{thread}/status")).ok().filter(|_| is_so)?;
+        let counts: Vec<_> = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_string).collect();
+        Some((thread, counts))
+    };
+    let look = || names_in(Path::new(&threads)).into_iter().map(switches).collect::<Option<Vec<_>>>();
+    // The same twice: nothing has run between the end of the first look and the beginning of the second.
+    until(&format!("all threads {what}"), || look().is_some_and(|first| look() == Some(first)));
 }
 
 /// Gives the calling thread a real-time class; false: this process may not.

@@ -43,12 +43,12 @@ impl World {
                     self.counts().event(Event::LaneCompared, 1);
                     if came > *count || ended == Ended::Closed && came < *count {
                         let text = format!("main sent {count} records to renderer {id} by {}, {came} came", name());
-                        wrong.get_or_insert(text);
+                        wrong.get_or_insert(peer.first(text));
                     }
                     false
                 }
                 Some(_) if has_said && !was_killed => {
-                    wrong.get_or_insert(format!("renderer {id} did not see the end of {}", name()));
+                    wrong.get_or_insert(peer.first(format!("renderer {id} did not see the end of {}", name())));
                     false
                 }
                 // It was killed, or has not taken that one.
@@ -87,7 +87,9 @@ impl World {
         let is_open = end.drain(Instant::now() + patience, &mut Around { random, counts: self.counts() })?;
         if is_open {
             let (id, name) = (peer.id(), end.stream().name());
-            return Err(format!("renderer {id} has dropped its end or is gone, and {name} is open after {patience:?}"));
+            return Err(peer.first(format!(
+                "renderer {id} has dropped its end or is gone, and {name} is open after {patience:?}"
+            )));
         }
         self.was_closed(peer, end)
     }
@@ -108,7 +110,7 @@ impl World {
         let came = end.count();
         // A renderer that was killed may have sent more than it could say.
         if came < count || ended.is_some() && came > count {
-            return Err(format!("{}: {count} records were sent, {came} came", stream.name()));
+            return Err(peer.first(format!("{}: {count} records were sent, {came} came", stream.name())));
         }
         Ok(())
     }
@@ -195,10 +197,7 @@ impl<'a> Laner<'a> {
                     if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::System)
                         && peer.doomed().is_some() => {}
                 Err(error) => {
-                    return Err(match peer.birth.journal.faulty() {
-                        Some(text) => format!("renderer {} says: {text}", peer.id()),
-                        None => format!("lane '{}' cannot be opened: {error}", SLOTS[at].name()),
-                    });
+                    return Err(peer.first(format!("lane '{}' cannot be opened: {error}", SLOTS[at].name())));
                 }
             }
             return Ok(());

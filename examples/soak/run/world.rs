@@ -83,6 +83,16 @@ impl Peer {
         self.web_contents.id()
     }
 
+    /// What it has found to be wrong. It ends by that, and much is missing then.
+    fn says(&self) -> Option<String> {
+        self.birth.journal.faulty().map(|text| format!("renderer {} says: {text}", self.id()))
+    }
+
+    /// What is wrong with it, or seems to be because it has found something itself.
+    pub(crate) fn first(&self, wrong: String) -> String {
+        self.says().unwrap_or(wrong)
+    }
+
     /// What its threads have flushed until now.
     pub(crate) fn flushed_until_now(&self) -> Vec<u64> {
         (0..super::WORKERS).map(|lane| self.birth.journal.has_flushed(lane, self.id())).collect()
@@ -398,8 +408,8 @@ impl World {
             return; // the host
         };
         let birth = &peer.birth;
-        if let Some(text) = birth.journal.faulty() {
-            return self.fault(format!("renderer {id} says: {text}"));
+        if let Some(text) = peer.says() {
+            return self.fault(text);
         }
         let is_expected = match reason {
             GoneReason::Killed { signal: 9 } | GoneReason::NeverConnected(_) => birth.killed.get().is_some(),
@@ -585,8 +595,8 @@ impl World {
     /// that a queue was full.
     pub(crate) fn may_fail(&self, peer: &Peer, kind: Kind, started: Instant, error: &Error) {
         let id = peer.id();
-        if let Some(text) = peer.birth.journal.faulty() {
-            return self.fault(format!("renderer {id} says: {text}"));
+        if let Some(text) = peer.says() {
+            return self.fault(text);
         }
         match (error.kind(), peer.doomed()) {
             (ErrorKind::Full | ErrorKind::Limit, _) => self.counts().refused(kind),

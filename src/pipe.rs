@@ -518,6 +518,10 @@ impl Pipe {
 
     #[cold]
     fn send_queued(&self, tx: &mut Tx, message: &mut Vec<u8>, mode: SendMode) -> Result<(), SendError> {
+        // Once more, with the lock: what came here after `discard` would stay, with its part of the budget.
+        if self.is_gone() {
+            return Err(SendError::Gone);
+        }
         self.drain(tx, Wish::Ring).map_err(SendError::Corrupt)?;
         if mode.beyond_limit {
             self.budget.force(message.len());

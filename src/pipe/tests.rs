@@ -107,6 +107,25 @@ fn a_queue_refuses_what_comes_when_its_limit_waits_and_an_empty_one_takes_any_me
     assert_eq!(budget.used(), 0);
 }
 
+/// Whoever has looked whether the peer is gone may come to the queue when it has been emptied for good.
+#[test]
+fn what_is_sent_while_the_link_ends_is_refused_and_keeps_nothing_of_the_budget() {
+    for looked in [false, true] {
+        let Ends { main, budget, .. } = small();
+        for number in 0..4 {
+            send(&main, &message(number, 100_000)).unwrap();
+        }
+        main.set_gone();
+        main.discard();
+        let refused = match looked {
+            true => main.send_queued(&mut main.tx.lock(), &mut message(4, 100_000), SendMode::default()),
+            false => send(&main, &message(4, 100_000)),
+        };
+        assert_eq!(refused, Err(SendError::Gone));
+        assert_eq!((main.queued(), budget.used()), (0, 0));
+    }
+}
+
 #[test]
 fn messages_of_other_peers_take_a_quarter_of_a_queue_and_the_rest_stays_for_ours() {
     const ROUTED: SendMode = SendMode { routed: true, quiet: false, beyond_limit: false };

@@ -261,7 +261,9 @@ fn a_group_waits_for_all_and_says_who_has_not_answered() {
     bounded("a group", || {
         let (ipc_main, ipc_renderer) = pair();
         let web_contents = first(&ipc_main);
-        let config = LaneConfig::new().capacity(2);
+        const ROUNDS: u64 = 50;
+        // Room for all of them: a plug-in that gets no core for some rounds is late, and not full.
+        let config = LaneConfig::new().capacity(ROUNDS as usize);
         let mut group = LaneGroup::<u64, u64>::new();
         let mut plugins = Vec::new();
         for at in 0..4 {
@@ -287,14 +289,9 @@ fn a_group_waits_for_all_and_says_who_has_not_answered() {
         until("the third is known to be gone", || !group.lane(2).expect("there").is_open());
         assert_eq!(group.start(2, &5), Err(LaneError::Closed));
         assert_eq!(group.response(0), Err(LaneError::TimedOut), "nothing was asked");
-        for round in 0..50 {
+        for round in 0..ROUNDS {
             for at in 0..4 {
-                let started = group.start(at, &round);
-                assert_eq!(
-                    started.is_ok(),
-                    at != 2 && !(at == 3 && started == Err(LaneError::Full)),
-                    "{at}: {started:?}"
-                );
+                assert_eq!(group.start(at, &round), if at == 2 { Err(LaneError::Closed) } else { Ok(()) }, "{at}");
             }
             let answered = group.wait_all(
                 Instant::now()
@@ -307,7 +304,7 @@ fn a_group_waits_for_all_and_says_who_has_not_answered() {
                 }
             }
             assert_eq!(group.response(2), Err(LaneError::Closed));
-            assert!(matches!(group.response(3), Err(LaneError::TimedOut | LaneError::Full)));
+            assert_eq!(group.response(3), Err(LaneError::TimedOut));
         }
         assert_eq!(group.response(9), Err(LaneError::Closed));
         assert_eq!((group.len(), group.is_empty()), (4, false));

@@ -10,7 +10,7 @@ use crate::{
     Backing, Error, ErrorKind, GoneReason, IpcMain, IpcRenderer, LaneError, LaneReceiver, LaneSender, Result, Wait,
     WebContents,
 };
-use rustix::process::{Signal, WaitId, WaitIdOptions, getpid, kill_process};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use std::io::{BufReader, Read};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -942,16 +942,15 @@ fn main_that_stands_at_each_step() {
         until_held(before.as_ref().unwrap(), at);
     }
     // Of its steps while it spawns, the one at which there is somebody to kill.
-    for at in MAINS_SPAWN.iter().filter(|at| **at == "renderer started") {
-        failpoint::hold(at, 0, until_a_child_is_dead);
-        let victim = Child(ipc_main.spawn(child("renderer that kills itself")).unwrap());
-        assert_eq!(next(&told, at), Told::Gone(KILLED));
-        until("it is reaped", || victim.process().exit_status().is_some());
-        is_disconnected(at, victim.0.send("number", (0, text(0))));
-        drop(victim);
-        until("nobody is there", || ipc_main.all_web_contents().is_empty());
-        until_held(before.as_ref().unwrap(), at);
-    }
+    let at = "renderer started";
+    failpoint::hold(at, 0, until_a_child_is_dead);
+    let victim = Child(ipc_main.spawn(child("renderer that kills itself")).unwrap());
+    assert_eq!(next(&told, at), Told::Gone(KILLED));
+    until("it is reaped", || victim.process().exit_status().is_some());
+    is_disconnected(at, victim.0.send("number", (0, text(0))));
+    drop(victim);
+    until("nobody is there", || ipc_main.all_web_contents().is_empty());
+    until_held(before.as_ref().unwrap(), at);
     drop(ipc_main);
     assert_eq!(directory.names(), [""; 0]);
 }
@@ -963,7 +962,7 @@ fn until_a_child_is_dead() {
 }
 
 fn renderer_that_kills_itself() {
-    kill_process(getpid(), Signal::KILL).unwrap();
+    support::signal(std::process::id(), Signal::KILL);
 }
 
 fn renderer_that_stands_at_each_step() {

@@ -1261,14 +1261,16 @@ impl Pipe {
             }
             if rung || self.own.caller.load(Ordering::Relaxed) != expected {
                 for_nothing += 1;
-                if for_nothing > RINGS_FOR_NOTHING && unread && rx.has_more() {
-                    // It lies there because of us: a peer that is woken for others meanwhile wishes for room anew, and rings,
-                    // each time it goes to sleep. For a moment nobody but this process wakes us.
-                    if bell.prepare() && !waiter.is_done() {
-                        self.sleep.private(bell, Some(sooner(until, BUDGET_RETRY)));
-                    }
+                if for_nothing > RINGS_FOR_NOTHING {
                     for_nothing = 0;
-                } else if for_nothing > RINGS_FOR_NOTHING {
+                    if unread && rx.has_more() {
+                        // It lies there because of us: a peer that is woken for others meanwhile wishes for room anew, and
+                        // rings, each time it goes to sleep. For a moment nobody but this process wakes us.
+                        if bell.prepare() && !waiter.is_done() {
+                            self.sleep.private(bell, Some(sooner(until, BUDGET_RETRY)));
+                        }
+                        continue;
+                    }
                     // As often as we write it may ring for the room that it made, and another thread of ours may use that
                     // before we come.
                     let written = Some((self.sent().messages, self.queued()));
@@ -1277,7 +1279,6 @@ impl Pipe {
                         return Some(Waited::Violation(Violation::RungForNothing));
                     }
                     written_before = written;
-                    for_nothing = 0;
                 }
             }
         }

@@ -940,11 +940,6 @@ impl Dispatcher {
                 Ok(Read::Nothing | Read::Part) => break,
                 Ok(Read::NoBudget) => {
                     starved = true;
-                    if let Some(entry) = self.links.get_mut(&link.id) {
-                        entry.retry = true;
-                        // Nobody rings when the budget has room again.
-                        self.retry_at.get_or_insert_with(|| Instant::now() + BUDGET_RETRY);
-                    }
                     break;
                 }
                 Err(found) => {
@@ -965,6 +960,11 @@ impl Dispatcher {
                 entry.ahead = ahead;
             }
             entry.starved = starved;
+            if starved {
+                entry.retry = true;
+                // Nobody rings when the budget has room again.
+                self.retry_at.get_or_insert_with(|| Instant::now() + BUDGET_RETRY);
+            }
             if moved {
                 entry.rings = 0;
             }

@@ -304,7 +304,7 @@ impl<T: LaneRecord + ?Sized> LatestReader<T> {
     /// [`LaneError::Closed`] once the last value has been taken; [`LaneError::Corrupt`] if its length cannot be.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Received>, LaneError> {
-        if self.shared.state.is_over() || (!self.reader.has_more() && self.parking.is_closed()) {
+        if self.parking.is_over() || (!self.reader.has_more() && self.parking.is_closed()) {
             self.check_the_end()?;
         }
         match self.reader.take() {

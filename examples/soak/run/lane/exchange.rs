@@ -184,10 +184,6 @@ impl<T: Content + ?Sized> End for Asking<T> {
         Ok(true)
     }
 
-    fn drain(&mut self, _until: Instant, _around: &mut Around<'_>) -> Outcome {
-        Ok(true)
-    }
-
     fn ask_the_dying(&mut self, until: Instant, around: &mut Around<'_>) -> Result<(), String> {
         match self.exchange(until, around) {
             Ok(Some(received)) => self.check(&received, around),

@@ -67,10 +67,6 @@ impl End for Writing {
         Ok(true)
     }
 
-    fn drain(&mut self, _until: Instant, _around: &mut Around<'_>) -> Outcome {
-        Ok(true)
-    }
-
     fn check_counts(&self) -> Result<(), String> {
         compared(&self.stream, "written", self.writer.stats().sent, self.written)
     }

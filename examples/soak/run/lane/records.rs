@@ -159,10 +159,6 @@ impl End for Sending {
         }
     }
 
-    fn drain(&mut self, _until: Instant, _around: &mut Around<'_>) -> Outcome {
-        Ok(true)
-    }
-
     fn check_counts(&self) -> Result<(), String> {
         let stats = self.sender.stats();
         compared(&self.stream, "sent", stats.sent, self.sent)?;

@@ -97,7 +97,7 @@ pub(crate) struct Stream {
     pub(crate) is_fixed: bool,
 }
 
-/// Generation, index, and how many found no room before.
+/// Generation, index, and how many found no room before. At least a byte of the body follows, which depends on all three.
 const HEADER: usize = 24;
 
 /// The bytes of a record, aligned for types of words.
@@ -125,11 +125,9 @@ impl Buffer {
         bytemuck::cast_slice_mut(&mut self.0)
     }
 
-    /// Changes the smallest part of a record of this length.
+    /// Changes the smallest part of a record of this length: of its body, because a changed header is another record's.
     pub(crate) fn spoil(&mut self, len: usize) {
-        // The header would be taken for something else than it is.
-        let at = if len > HEADER { len - 1 } else { HEADER - 1 };
-        self.bytes_mut()[at] ^= 1;
+        self.bytes_mut()[len - 1] ^= 1;
     }
 }
 
@@ -149,11 +147,11 @@ impl Stream {
     /// Makes record `index`, before which so many found no room; its length.
     pub(crate) fn write(&self, index: u64, dropped: u64, to: &mut Buffer) -> usize {
         let generation = self.generation.unwrap_or(0);
-        let key = mix(&[self.seed, u64::from(self.renderer), self.half.number(), generation, index]);
+        let key = mix(&[self.seed, u64::from(self.renderer), self.half.number(), generation, index, dropped]);
         let mut random = Random::new(&[key]);
-        let room = (self.longest - HEADER) as u64 + 1;
+        let room = (self.longest - HEADER) as u64;
         let most = if random.chance(700) { room.min(64) } else { room };
-        let len = if self.is_fixed { self.longest } else { HEADER + random.below(most) as usize };
+        let len = if self.is_fixed { self.longest } else { HEADER + 1 + random.below(most) as usize };
         let words = to.words_mut();
         words[..3].copy_from_slice(&[generation, index, dropped]);
         words[3..len.div_ceil(8)].iter_mut().for_each(|word| *word = random.next());
@@ -163,7 +161,7 @@ impl Stream {
     /// Whether the first `len` bytes are a record of this stream: its index, and how many found no room before.
     pub(crate) fn check(&mut self, found: &Buffer, len: usize, spare: &mut Buffer) -> Result<(u64, u64), String> {
         let &[generation, index, dropped, ..] = found.words() else { unreachable!("there is room for a header") };
-        if len < HEADER {
+        if len <= HEADER {
             return Err(format!("a record of {len} bytes came by {}", self.name()));
         }
         if *self.generation.get_or_insert(generation) != generation {

@@ -37,7 +37,9 @@ impl Sending {
                 Ok(true)
             }
             Some(Fault::Duplicate) => {
-                self.put(len, around)?;
+                if !self.put(len, around)? {
+                    return Ok(false);
+                }
                 self.next -= 1;
                 self.put(len, around)
             }
@@ -47,7 +49,9 @@ impl Sending {
             }
             Some(Fault::Reorder) => {
                 let later = self.stream.write(self.next + 1, self.dropped, &mut self.buffer);
-                self.put(later, around)?;
+                if !self.put(later, around)? {
+                    return Ok(false);
+                }
                 let len = self.stream.write(self.next - 1, self.dropped, &mut self.buffer);
                 self.put(len, around)
             }

@@ -199,6 +199,9 @@ pub(crate) struct Tx {
     wanting: bool,
     /// How often we have looked again since.
     looks: u32,
+    /// The writer's position when whoever sleeps over there was last rung because we want room: for what lies before it, it
+    /// need not be rung again.
+    rung_at: Option<u64>,
     sent: Sent,
 }
 
@@ -410,6 +413,7 @@ impl Pipe {
                 small_spares: Vec::new(),
                 wanting: false,
                 looks: 0,
+                rung_at: None,
                 sent: Sent::default(),
             })),
             queued: AtomicUsize::new(0),
@@ -546,9 +550,10 @@ impl Pipe {
     /// Moves what waits into the ring as far as there is room, and rings. Returns whether anything moved.
     ///
     /// Where there is no room: who comes back soon (`Wish::Look`) is not rung for it, and rings nobody who sleeps beside a
-    /// caller that reads; but not without end.
+    /// caller that reads; but not without end. Nor where our own leading caller sleeps: it is to be rung, whatever the
+    /// dispatcher that drains here runs next. The lock makes that look enough: that caller announces itself, then drains.
     fn drain(&self, tx: &mut Tx, mut wish: Wish) -> Result<bool, ring::Corrupt> {
-        if wish == Wish::Look && tx.looks >= LOOKS_FOR_ROOM {
+        if wish == Wish::Look && (tx.looks >= LOOKS_FOR_ROOM || self.own.has_sleeping_caller()) {
             wish = Wish::Ring;
         }
         let mut moved = false;
@@ -599,11 +604,8 @@ impl Pipe {
                 }
                 Err(WriteError::Full | WriteError::TooLarge) if asked => {
                     tx.wanting = true;
-                    // Who sleeps over there has not been rung for quiet replies: now it must read.
-                    if wish == Wish::Ring
-                        && let Some(ring) = self.peer.take()
-                    {
-                        self.peer.ring(ring);
+                    if wish == Wish::Ring {
+                        self.ring_to_read(tx);
                     }
                     self.show_queued(tx);
                     return Ok(moved);
@@ -625,6 +627,21 @@ impl Pipe {
         self.peer.has_room();
         self.show_queued(tx);
         Ok(moved)
+    }
+
+    /// Who sleeps over there has not been rung for quiet replies: now it must read. Once for what is written: since then it has
+    /// looked at all of that, and it rings when it has read some. Two ends that are both full and may not read for now would
+    /// ring each other again and again.
+    #[cold]
+    fn ring_to_read(&self, tx: &mut Tx) {
+        let position = Some(tx.writer.position());
+        if tx.rung_at == position || (crate::sync::rings_once() && tx.rung_at.is_some()) {
+            return;
+        }
+        tx.rung_at = position;
+        if let Some(ring) = self.peer.take() {
+            self.peer.ring(ring);
+        }
     }
 
     /// The calling thread is about to look at [`queued`](Self::queued) and to wait until it falls.
@@ -1266,8 +1283,11 @@ impl Pipe {
                     if unread && rx.has_more() {
                         // It lies there because of us: a peer that is woken for others meanwhile wishes for room anew, and
                         // rings, each time it goes to sleep. For a moment nobody but this process wakes us.
-                        if bell.prepare() && !waiter.is_done() {
-                            self.sleep.private(bell, Some(sooner(until, BUDGET_RETRY)));
+                        if bell.prepare() {
+                            match waiter.is_done() {
+                                true => bell.awake(),
+                                false => _ = self.sleep.private(bell, Some(sooner(until, BUDGET_RETRY))),
+                            }
                         }
                         continue;
                     }

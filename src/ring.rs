@@ -149,6 +149,11 @@ impl Writer {
         Self { words, head, position: 0, seen: 0, window, longest_short, ready: window, limit, most }
     }
 
+    /// Where the next record begins: changes with each one that is written.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Test support: whether the last head accepted is one that may be.
     #[cfg(test)]
     pub(crate) fn accepts_its_own_head(&self) -> bool {

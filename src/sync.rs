@@ -16,6 +16,12 @@ mod imp {
         order
     }
 
+    /// Whether a writer without room rings once and never again. A function, so that a loom test can show why that is wrong.
+    #[inline(always)]
+    pub(crate) const fn rings_once() -> bool {
+        false
+    }
+
     /// A cell with loom's interface: the pointer never leaves the closure.
     #[derive(Debug, Default)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -47,6 +53,12 @@ mod imp {
         pub(crate) static WITHOUT_FENCES: Cell<bool> = const { Cell::new(false) };
         /// Set likewise: both sides of this pair become Relaxed.
         pub(crate) static WEAKENED: Cell<Option<super::Pair>> = const { Cell::new(None) };
+        /// Set likewise: a writer without room rings once.
+        pub(crate) static RINGS_ONCE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(crate) fn rings_once() -> bool {
+        RINGS_ONCE.get()
     }
 
     pub(crate) fn order(pair: super::Pair, order: Ordering) -> Ordering {

@@ -170,6 +170,11 @@ impl Own {
     pub(crate) fn announced(&self) -> u32 {
         self.sleeper.load(Ordering::Relaxed)
     }
+
+    /// Whether a leading caller is announced, which sleeps, or has just been woken by a thread of this process.
+    pub(crate) fn has_sleeping_caller(&self) -> bool {
+        self.announced() & WHO == CALLER
+    }
 }
 
 /// How the two sleeping words of a sleep are waited on; made once, because it asks the kernel what it can do.

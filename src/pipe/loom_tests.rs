@@ -12,17 +12,20 @@
 //! | the peer dies while callers lead, sleep, follow | 3, 2 | |
 //! | no room, drained by the dispatcher, by a caller, on both sides | 2 | yes |
 //! | no room, drained by a caller that sleeps beside a dispatcher that has drained | 1 | |
+//! | the same beside a dispatcher that has drained and runs a callback | 1 | |
+//! | no room again and again for messages that nobody is rung for | 2 | with the second ring left out |
 //! | a future begins to wait while its quiet reply is published, a caller leaves | 3, 2 | yes |
 //! | a bell is rung while its owner goes to sleep | none | |
 
 use super::*;
 use crate::layout::RingPlace;
-use crate::sync::WITHOUT_FENCES;
+use crate::sync::{RINGS_ONCE, WITHOUT_FENCES};
 use crate::wake::Wait;
 use loom::thread::{self, JoinHandle};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize as Counter;
+use std::thread::LocalKey;
 
 const QUIET: SendMode = SendMode { quiet: true, beyond_limit: false, routed: false };
 const LOUD: SendMode = SendMode { quiet: false, beyond_limit: false, routed: false };
@@ -47,10 +50,15 @@ fn model(name: &str, bound: Option<usize>, run: impl Fn() + Send + Sync + 'stati
 
 /// Leaves the fences out; loom must find a thread that sleeps for ever.
 fn loses_a_wake_up(run: impl FnOnce()) {
-    WITHOUT_FENCES.set(true);
+    hangs_with(&WITHOUT_FENCES, run);
+}
+
+/// The same with something else left out.
+fn hangs_with(left_out: &'static LocalKey<Cell<bool>>, run: impl FnOnce()) {
+    left_out.set(true);
     let result = catch_unwind(AssertUnwindSafe(run));
-    WITHOUT_FENCES.set(false);
-    let panic = result.expect_err("loom did not see that the fences are needed");
+    left_out.set(false);
+    let panic = result.expect_err("loom did not see that what was left out is needed");
     let text = panic.downcast_ref::<String>().map_or("", String::as_str);
     assert!(text.contains("deadlock"), "not a lost wake-up: {text}");
 }
@@ -510,6 +518,24 @@ fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
     });
 }
 
+/// The dispatcher looks for room as in its turn, and then runs a callback that takes until the caller has its reply.
+#[test]
+fn a_dispatcher_that_has_looked_for_room_and_is_busy_then_lets_the_caller_be_rung_for_it() {
+    model("no room, drained by the caller beside a busy dispatcher", Some(1), || {
+        let (main, renderer) = link(16);
+        renderer.announce_dispatcher();
+        let serving = main.answers_behind_foreign();
+        renderer.send(FOREIGN, 4 * RECORD, LOUD);
+        let turning = {
+            let renderer = renderer.clone();
+            thread::spawn(move || renderer.pipe.drain_queue().expect("an honest peer"))
+        };
+        assert_eq!(renderer.wait(0), Waited::Done);
+        turning.join().unwrap();
+        serving.join().unwrap();
+    });
+}
+
 #[test]
 fn both_directions_full_at_once_are_drained() {
     model("both full", Some(2), || {
@@ -534,6 +560,34 @@ fn both_directions_full_at_once_are_drained() {
             dispatcher.join().unwrap();
         }
     });
+}
+
+/// Each time the ring is full the reader sleeps, and nobody has rung it for what lies there.
+fn full_of_quiet_messages(bound: usize) {
+    model("no room for quiet messages", Some(bound), || {
+        let (main, renderer) = link(16);
+        renderer.announce_dispatcher();
+        for id in FOREIGN..FOREIGN + 7 {
+            main.send(id, RECORD, QUIET);
+        }
+        let reading = {
+            let renderer = renderer.clone();
+            thread::spawn(move || renderer.dispatch(|_| (), || false))
+        };
+        main.dispatch(|_| (), || main.pipe.queued() == 0);
+        renderer.stop();
+        reading.join().unwrap();
+    });
+}
+
+#[test]
+fn quiet_messages_that_fill_the_ring_again_and_again_are_read() {
+    full_of_quiet_messages(2);
+}
+
+#[test]
+fn who_is_rung_once_for_want_of_room_leaves_quiet_messages_unread() {
+    hangs_with(&RINGS_ONCE, || full_of_quiet_messages(1));
 }
 
 // ---- 9: futures ----------------------------------------------------------------------------------------------------

@@ -908,8 +908,8 @@ fn a_caller_that_is_rung_for_the_parts_of_a_large_message_is_not_rung_for_nothin
     assert_eq!(caller.join().unwrap(), Waited::Done);
 }
 
-/// While the dispatcher's inbox is full nobody reads. A peer that is woken for other links meanwhile wishes for room anew each
-/// time it goes to sleep again, and rings for it.
+/// While the dispatcher's inbox is full nobody reads. A peer rings for what it publishes meanwhile, and nobody may say that it is
+/// for nothing.
 #[test]
 fn a_caller_that_may_not_read_is_not_rung_for_nothing() {
     struct Full(Arc<AtomicBool>);
@@ -942,9 +942,9 @@ fn a_caller_that_may_not_read_is_not_rung_for_nothing() {
         if caller.is_finished() {
             break;
         }
-        // As a dispatcher that is awake, and then sleeps.
-        main.drain_queue().unwrap();
-        main.drain_queue_and(Wish::Ring).unwrap();
+        if let Some(ring) = main.peer.take() {
+            main.peer.ring(ring);
+        }
     }
     let rings = renderer.own.caller.load(Ordering::Relaxed).wrapping_sub(before);
     done.store(true, Ordering::Release);
@@ -972,4 +972,49 @@ fn a_caller_that_is_rung_for_room_which_another_thread_has_used_is_not_rung_for_
         }
     }
     assert_eq!(caller.join().unwrap(), Waited::Done);
+}
+
+/// A dispatcher that is woken for other links looks for room each time, as one that is awake, and then as one that sleeps.
+#[test]
+fn an_end_without_room_rings_once_for_what_it_has_written_and_again_for_more() {
+    let Ends { main, renderer, .. } = small();
+    // Over there somebody sleeps, or is woken, may not read, and sleeps again.
+    let sleeps = || renderer.own.announce(wake::DISPATCHER | wake::QUIET);
+    let rings = || renderer.own.dispatcher.load(Ordering::Relaxed);
+    let rung_before = rings();
+    for round in 1..=3 {
+        sleeps();
+        while main.queued() == 0 {
+            main.send(&mut message(1, 100), SendMode { quiet: true, ..SendMode::default() }).unwrap();
+        }
+        assert_eq!(rings() - rung_before, round);
+        for _ in 0..10 {
+            sleeps();
+            main.drain_queue().unwrap();
+            main.drain_queue_and(Wish::Ring).unwrap();
+        }
+        assert_eq!(rings() - rung_before, round);
+        read_all(&renderer).unwrap();
+        main.drain_queue().unwrap();
+    }
+}
+
+/// Whoever drains may be busy with something else afterwards, so the wish of the caller that sleeps stays what it is.
+#[test]
+fn one_that_is_awake_leaves_the_wish_of_a_sleeping_caller_alone() {
+    let Ends { main, renderer, .. } = small();
+    while main.queued() == 0 {
+        send(&main, &message(1, 100)).unwrap();
+    }
+    let (done, caller) = caller_until_done(&main);
+    wait_for(|| main.own.announced() == wake::CALLER && main.peer.is_wanting(Wish::Ring));
+    main.drain_queue().unwrap();
+    assert!(main.peer.is_wanting(Wish::Ring));
+    // Nobody else drains.
+    read_all(&renderer).unwrap();
+    wait_for(|| main.queued() == 0);
+    done.store(true, Ordering::Release);
+    main.ring_callers();
+    assert_eq!(caller.join().unwrap(), Waited::Done);
+    main.drain_queue().unwrap();
 }

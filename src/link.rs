@@ -94,8 +94,9 @@ pub(crate) const MAX_DATAGRAM: usize = 4096;
 pub(crate) const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a process that connected to a listening main, or a main connected to, may take to say its part.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A killed process closes its socket a moment before its pidfd tells how it ended.
-pub(crate) const EXIT_GRACE: Duration = Duration::from_millis(200);
+/// A killed process closes its socket a moment before its pidfd tells how it ended: on a busy machine it may get no core
+/// between the two for some hundred milliseconds. Whoever waits is told at once; only the reason waits for that.
+pub(crate) const EXIT_GRACE: Duration = Duration::from_secs(1);
 
 const MAGIC: &[u8; 8] = b"RINGMAIN";
 const HEADER: usize = 17;

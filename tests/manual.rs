@@ -15,7 +15,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
-use support::{Gate, PATIENCE, TempDir, alone, bounded, builder, connected, spawn, until, until_disconnected};
+use support::{Gate, PATIENCE, TempDir, alone, bounded, builder, connected, spawn, stat_of, until, until_disconnected};
 
 #[test]
 fn children() {
@@ -1002,6 +1002,47 @@ fn a_plain_wait_between_polls_gets_its_answer_behind_more_than_the_queue_takes()
     let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
     assert_eq!(web_contents.invoke::<i64>("ask", (), PATIENCE).wait().unwrap(), 1);
     poll_until(&ipc_main, "the messages", || seen.load(Ordering::Relaxed) == 200);
+}
+
+/// Another thread reads for it until the inbox is full, and sleeps. Then the poll ends: nobody empties the inbox any more.
+#[test]
+fn a_wait_beside_a_poll_that_ends_with_a_full_inbox_gets_its_answer() {
+    let (ipc_main, ipc_renderer) = pair(manual().queue_limit(64 << 10), IpcRenderer::builder());
+    is_known(&ipc_main);
+    let (seen, count) = counts();
+    ipc_main.on("n", move |_, (n, _text): (u64, String)| count(n));
+    let gate = Gate::default();
+    let waits = gate.clone();
+    ipc_main.on("blocks", move |_, ()| waits.wait());
+    settle(&ipc_main);
+    let sends = ipc_renderer.clone();
+    ipc_renderer
+        .handle("ask", move |_, ()| {
+            (0..2000).for_each(|n| sends.send("n", (n, "x".repeat(1000))).unwrap());
+            Ok(1)
+        })
+        .unwrap();
+    let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
+    ipc_renderer.send("blocks", ()).unwrap();
+    std::thread::scope(|scope| {
+        let main = &ipc_main;
+        let polls = scope.spawn(move || {
+            until("the message that blocks is there", || main.poll(Budget::messages(1)).unwrap().ran == 1);
+        });
+        gate.reached();
+        let (tid, is_tid) = channel();
+        let asks = scope.spawn(move || {
+            tid.send(rustix::thread::gettid()).unwrap();
+            web_contents.invoke::<i64>("ask", (), PATIENCE).wait()
+        });
+        let tid = is_tid.recv().unwrap().as_raw_nonzero().get();
+        let sleeps = || stat_of(&format!("/proc/self/task/{tid}/stat")).is_some_and(|fields| fields[0] == "S");
+        until("the inbox is full", || ipc_renderer.stats().queued_bytes > 0 && sleeps());
+        gate.open();
+        polls.join().unwrap();
+        assert_eq!(asks.join().unwrap().unwrap(), 1);
+    });
+    poll_until(&ipc_main, "the messages", || seen.load(Ordering::Relaxed) == 2000);
 }
 
 #[test]

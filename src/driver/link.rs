@@ -1121,13 +1121,18 @@ impl Link {
         }
         let mut inbox = self.inbox.lock();
         inbox.is_full = inbox.bytes >= limit / 2;
+        if inbox.is_full
+            && let Some(manual) = &self.engine.manual
+        {
+            manual.inbox_is_full();
+        }
         !inbox.is_full
     }
 
     // ---- waiting ------------------------------------------------------------------------------------------------
 
     /// Waits until `is_done`; reads the ring for everybody meanwhile.
-    fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
+    pub(super) fn wait(self: &Arc<Self>, is_done: &mut dyn FnMut() -> bool, until: Option<Instant>) -> Waited {
         let mut waiter =
             LinkWaiter { link: self, waits_for: WaitsFor::Condition(is_done), wakers: Vec::new(), or_run: false };
         self.wait_with(&mut waiter, until)
@@ -1147,6 +1152,8 @@ impl Link {
             pipe.ring_callers();
         }
         let waited = pipe.wait_until(waiter, &bell, &self.engine.caller_spin, until, &mut buffer);
+        // Whoever leaves drains once more, and what the renderer has said lies in the inbox then.
+        self.resume_if_low();
         waiter.settle();
         if is_outer {
             self.dispatcher_waits.store(false, Ordering::SeqCst);

@@ -356,7 +356,10 @@ impl Watch {
     }
 
     fn process(&self, link: &Arc<Link>, buffer: &mut [u8]) {
-        let Some(pidfd) = link.pidfd.get() else { return };
+        let Some(pidfd) = link.pidfd.get() else {
+            // The thread that waits for such a child has set it, and rings.
+            return link.exit().into_iter().for_each(|exit| self.process_ended(link, exit, buffer));
+        };
         let exit = if link.is_child() {
             exit_of(sys::pidfd_reap(&*pidfd))
         } else {

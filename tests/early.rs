@@ -134,7 +134,11 @@ fn what_was_sent_before_a_renderer_has_connected_reaches_the_listeners_of_its_bu
         got("on", guest, json!([8])),
         got("handle", 0, json!([9])),
     ];
-    assert!(told() == expected, "everything once and in order");
+    let mut told = told();
+    // The renderer may start it before it reads the cancellation. That one cancelled before is not started is tested with
+    // a gate: `a_call_of_main_that_is_cancelled_before_it_has_started_is_not_started` in renderer_calls.rs.
+    told.pop_if(|last| *last == got("handle", 0, json!(["cancelled"])));
+    assert!(told == expected, "everything once and in order");
     let stats = child.stats();
     assert_eq!((stats.undeliverable, stats.pending_calls), (0, 0));
 }

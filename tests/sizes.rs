@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use support::{
-    Child, Gate, PATIENCE, builder, child, connected, env, line, next, received, say, spawn, until, until_said,
+    Child, Gate, LONG, PATIENCE, builder, child, connected, env, line, next, received, say, spawn, until, until_said,
 };
 
 #[test]
@@ -40,6 +40,11 @@ fn text(len: usize) -> String {
     text
 }
 
+/// As [`next`], for what is behind thousands of ring-fuls: on a busy machine each costs turns of the scheduler.
+fn next_of_many<T>(receiver: &Receiver<T>, what: &str) -> T {
+    receiver.recv_timeout(LONG).unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
 /// Sends, waiting for room where there is none.
 fn send(to: &WebContents, channel: &str, text: &str) {
     to.send_timeout(channel, (text,), PATIENCE).unwrap();
@@ -55,7 +60,7 @@ fn mirrors() {
     let (gone, is_gone) = channel();
     ipc_renderer.on_disconnected(move |reason| gone.send(reason.clone()).unwrap_or_default());
     ipc_renderer.send("here", ()).unwrap();
-    let reason = is_gone.recv_timeout(support::LONG).unwrap();
+    let reason = is_gone.recv_timeout(2 * LONG).unwrap();
     // Main has killed us by now, unless it is the link that broke.
     assert!(matches!(reason, GoneReason::Closed | GoneReason::Exited { .. }), "{reason}");
 }
@@ -74,7 +79,7 @@ fn cross(to: &WebContents, texts: &Receiver<(WebContents, (String,))>, lengths: 
     std::thread::scope(|scope| {
         scope.spawn(|| lengths.iter().for_each(|len| send(to, "text", &text(*len))));
         for len in lengths {
-            let (_, (found,)) = next(texts, "a text");
+            let (_, (found,)) = next_of_many(texts, "a text");
             assert_eq!(found.len(), *len);
             assert!(found == text(*len), "{len} bytes arrived, but not those that were sent");
         }
@@ -310,7 +315,7 @@ fn sends_from_many_threads() {
         // Whoever waits for an answer reads for everybody.
         let calls = scope.spawn(|| {
             for number in 0..MESSAGES as i64 {
-                let back: i64 = ipc_renderer.invoke("echo", (number,)).timeout(PATIENCE).wait().unwrap();
+                let back: i64 = ipc_renderer.invoke("echo", (number,)).timeout(LONG).wait().unwrap();
                 assert_eq!(back, number);
             }
         });
@@ -320,7 +325,7 @@ fn sends_from_many_threads() {
         calls.join()
     });
     calls.unwrap();
-    next(&is_done, "all messages of main").unwrap();
+    next_of_many(&is_done, "all messages of main").unwrap();
     ipc_renderer.send("done", ()).unwrap();
     support::until_disconnected(&ipc_renderer);
 }
@@ -340,8 +345,8 @@ fn messages_of_many_threads_cross_both_ways_at_once_whole_and_in_each_threads_or
         send_from_many_threads(|thread, number, text| {
             child.send_timeout("text", (thread, number, text), PATIENCE).unwrap();
         });
-        next(&is_checked, "all messages of the renderer").unwrap();
-        next(&done, "the renderer's own check");
+        next_of_many(&is_checked, "all messages of the renderer").unwrap();
+        next_of_many(&done, "the renderer's own check");
     }
 }
 
@@ -379,12 +384,12 @@ fn bursts() {
         assert_eq!(line(), "read");
         // Whoever waits for an answer reads for everybody: not before both rings are full.
         let (caller, called) = (caller.clone(), called.clone());
-        std::thread::spawn(move || called.send(caller.invoke::<i64>("after", ()).timeout(PATIENCE).wait()));
+        std::thread::spawn(move || called.send(caller.invoke::<i64>("after", ()).timeout(LONG).wait()));
     });
     ipc_renderer.send("here", ()).unwrap();
     for _ in 0..ROUNDS {
-        next(&is_done, "all pieces").unwrap();
-        assert_eq!(next(&calls, "the call behind the burst").unwrap(), PIECES as i64);
+        next_of_many(&is_done, "all pieces").unwrap();
+        assert_eq!(next_of_many(&calls, "the call behind the burst").unwrap(), PIECES as i64);
         ipc_renderer.send("done", ()).unwrap();
     }
     support::until_disconnected(&ipc_renderer);
@@ -430,8 +435,8 @@ fn both_sides_fill_the_rings_before_either_reads_and_nobody_locks_up() {
             assert!(child.stats().queued_bytes > 0);
             say(&mut stdin, "read");
             blocked.open();
-            next(&is_checked, "all pieces").unwrap();
-            next(&done, "the renderer's own check");
+            next_of_many(&is_checked, "all pieces").unwrap();
+            next_of_many(&done, "the renderer's own check");
         }
     }
 }
@@ -451,7 +456,7 @@ fn takes_a_stream() {
         }
     });
     ipc_renderer.send("here", ()).unwrap();
-    is_done.recv_timeout(support::LONG).unwrap();
+    is_done.recv_timeout(LONG).unwrap();
     ipc_renderer.send("done", ()).unwrap();
     support::until_disconnected(&ipc_renderer);
 }

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use support::{
-    Child, Gate, PATIENCE, Program, Refused, TempDir, alone_on, bounded, builder, child, env, held, line, lives, next,
-    refuse, say, shared_memory_of, until, until_asleep, until_held, until_said,
+    Child, Gate, PATIENCE, Program, Refused, TempDir, alone_on, bounded, builder, child, env, line, lives, next,
+    refuse, say, settled_held, shared_memory_of, until, until_asleep, until_held, until_said,
 };
 
 #[test]
@@ -544,6 +544,8 @@ fn kill_at(step: &Step, end: &End, mut victim: Victim, kill: impl FnOnce(), told
         assert_eq!(next(told, "a number"), Told::Number(number));
     }
     let answers = wait_for_answers(end);
+    // All calls are read: by one of them it would come to its step, and say so before it says that it is armed.
+    until_asleep(victim.pid);
     victim.say("go");
     victim.until_it_says("armed");
     let (mut asked, mut lane) = (None, None);
@@ -675,7 +677,7 @@ fn main_of_killed_renderers() {
         let budget = &ipc_main.engine().budget;
         until("the process's budget is given back", || budget.used() == 0);
         match &before {
-            None => before = Some(held()),
+            None => before = Some(settled_held()),
             Some(before) => until_held(before, &format!("{:?}, stopped at {:?}", step.act, step.at)),
         }
     }
@@ -730,7 +732,7 @@ fn renderer_of_killed_mains() {
         drop((program, told));
         assert_eq!(directory.names(), ["main.lock", "main.sock"]);
         match &before {
-            None => before = Some(held()),
+            None => before = Some(settled_held()),
             Some(before) => until_held(before, &format!("{:?}, stopped at {:?}", step.act, step.at)),
         }
     }
@@ -917,7 +919,7 @@ fn main_that_stands_at_each_step() {
         drop((victim, end));
         until("the process's budget is given back", || ipc_main.engine().budget.used() == 0);
         match &before {
-            None => before = Some(held()),
+            None => before = Some(settled_held()),
             Some(before) => until_held(before, &format!("{:?}, stands at {:?}", step.act, step.at)),
         }
     }
@@ -986,7 +988,7 @@ fn renderer_that_stands_at_each_step() {
         program.ended(PATIENCE);
         drop((ipc_renderer, end, program, told));
         match &before {
-            None => before = Some(held()),
+            None => before = Some(settled_held()),
             Some(before) => until_held(before, &format!("{:?}, stands at {:?}", step.act, step.at)),
         }
     }
@@ -1123,7 +1125,7 @@ fn main_of_renderers_killed_while_they_connect() {
         drop(program);
         until_calm(&ipc_main, &bystander, &directory);
         match &before {
-            None => before = Some(held()),
+            None => before = Some(settled_held()),
             Some(before) => until_held(before, at),
         }
     }
@@ -1202,7 +1204,7 @@ fn renderer_of_mains_killed_while_it_connects() {
         nothing_is_left_by(pid);
         assert_eq!(directory.names(), ["main.lock", "main.sock"]);
         match &before {
-            None => before = Some(held()),
+            None => before = Some(settled_held()),
             Some(before) => until_held(before, at),
         }
     }

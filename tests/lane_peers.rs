@@ -16,13 +16,13 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::Signal;
 use rustix::thread::futex;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use support::{
-    Child, Gate, PATIENCE, Program, TempDir, alone, bounded, builder, child, connected, gone, held, next, pair, signal,
-    spawn, stat_of, stop, until, until_disconnected, until_held,
+    Child, LONG, PATIENCE, Program, TempDir, alone, bounded, bounded_by, builder, child, connected, gone, held, next,
+    pair, signal, spawn, stat_of, stop, until, until_disconnected, until_held,
 };
 
 #[test]
@@ -164,7 +164,7 @@ fn is_an_answer<T: std::fmt::Debug>(answer: Result<T, LaneError>) {
 #[test]
 fn a_renderer_that_writes_anything_into_its_lanes_at_any_time_hurts_none_but_its_own_ends() {
     let mut stage = Stage::new();
-    bounded("the hostile renderer's lanes", move || {
+    bounded_by(LONG, "the hostile renderer's lanes", move || {
         let (hostile, web_contents) = stage.hostile();
         for round in 0..20 {
             let wake = [WakePolicy::IfParked, WakePolicy::Never, WakePolicy::Relay][round % 3];
@@ -668,17 +668,20 @@ fn a_lane_whose_sender_has_a_helper_that_wakes_gives_its_name_back_at_once() {
 // ---- isolation ----------------------------------------------------------------------------------------------------
 
 /// Exchanges that must come through at once beside something else.
-const BLOCKS: u64 = 1000;
+const BLOCKS: u64 = 200;
 
 #[test]
 fn a_lane_goes_on_while_a_handler_of_its_link_is_blocked_and_while_a_message_of_64_mib_passes() {
     let (ipc_main, renderer) = support::pair_of(builder().max_message_size(80 << 20).queue_limit(100 << 20));
     let web_contents = ipc_main.all_web_contents().remove(0);
-    let gate = Gate::default();
-    let waits = gate.clone();
+    // All exchanges, and the large message, fit into that.
+    let long = 4 * PATIENCE;
+    let ((begin, begins), (open, opens)) = (channel(), channel());
+    let opens = Mutex::new(opens);
     ipc_main
         .handle("block", move |_event, ()| {
-            waits.wait();
+            begin.send(()).expect("the test");
+            opens.lock().expect("no panic").recv_timeout(long).expect("somebody who lets it go on");
             Ok(())
         })
         .expect("a handler");
@@ -699,21 +702,21 @@ fn a_lane_goes_on_while_a_handler_of_its_link_is_blocked_and_while_a_message_of_
     block(0.0);
 
     let (blocked, large) = (renderer.clone(), renderer.clone());
-    let blocked = std::thread::spawn(move || blocked.invoke::<()>("block", ()).timeout(PATIENCE).wait());
-    gate.reached();
+    let blocked = std::thread::spawn(move || blocked.invoke::<()>("block", ()).timeout(long).wait());
+    next(&begins, "the handler");
     // Behind the handler that is blocked it fills the ring and goes no further.
     let text = "x".repeat(64 << 20);
     let passed = Arc::new(AtomicU64::new(0));
     let has_passed = passed.clone();
     let large = std::thread::spawn(move || {
-        let len = large.invoke::<usize>("length", (text,)).timeout(PATIENCE).wait();
+        let len = large.invoke::<usize>("length", (text,)).timeout(long).wait();
         has_passed.store(1, Ordering::Release);
         len
     });
     (0..BLOCKS).for_each(|at| block(at as f32));
     assert_eq!(passed.load(Ordering::Acquire), 0, "the handler is still blocked");
     assert!(!blocked.is_finished());
-    gate.open();
+    open.send(()).expect("the handler");
     let mut meanwhile = 0;
     while passed.load(Ordering::Acquire) == 0 {
         block(meanwhile as f32);

@@ -327,3 +327,22 @@ pub(crate) fn become_real_time() -> bool {
     let set = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) };
     set == 0
 }
+
+/// What this process holds as soon as all its other threads sleep: whoever was about to end, or to give something back, has
+/// done so. A thread that was joined may be there for a moment, and a descriptor of a process whose end is known.
+pub(crate) fn settled_held() -> Held {
+    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    // Of each how often it was given a core or lost it, if it sleeps.
+    let switches = |thread: String| {
+        let task = format!("/proc/self/task/{thread}");
+        let sleeps = stat_of(&format!("{task}/stat")).is_some_and(|it| it[0] == "S");
+        let status = std::fs::read_to_string(format!("{task}/status")).ok().filter(|_| sleeps)?;
+        let counts: Vec<_> = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_string).collect();
+        Some((thread, counts))
+    };
+    let others = || names_in(Path::new("/proc/self/task")).into_iter().filter(|thread| *thread != own);
+    let look = || others().map(switches).collect::<Option<Vec<_>>>();
+    // The same twice: nothing has run between the end of the first look and the beginning of the second.
+    until("all other threads sleep", || look().is_some_and(|first| look() == Some(first)));
+    held()
+}

@@ -114,7 +114,8 @@ impl Run<'_> {
             }
             self.leak(number);
             let after = |text| format!("after act {}: {text}", number + 1);
-            last = Census::back_to(&before, &self.directory.0, self.options.patience / 8).map_err(after)?;
+            let patience = (self.options.patience / 8).max(Duration::from_secs(2));
+            last = Census::back_to(&before, &self.directory.0, patience).map_err(after)?;
             if let Some(text) = last.grown_since(first.get_or_insert(last.clone())) {
                 return Err(after(text));
             }

@@ -590,7 +590,7 @@ fn a_peer_that_wakes_a_caller_over_and_over_for_nothing_breaks_the_rules() {
         };
         let (bell, mut buffer) = (Bell::new(), Vec::new());
         let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
-        let until = Some(Instant::now() + LONG);
+        let until = Some(Instant::now() + 10 * LONG);
         let waited = renderer.wait_until(&mut Caller { slots: &slots, id: 1 }, &bell, &spin, until, &mut buffer);
         stop.store(true, Ordering::Relaxed);
         storm.join().unwrap();
@@ -605,7 +605,7 @@ fn a_caller_may_be_rung_for_each_of_many_chunks() {
     let got = Arc::new(AtomicBool::new(false));
     let is_got = got.clone();
     let waiting = thread::spawn(move || {
-        waits(&main, &Bell::new(), Some(Instant::now() + LONG), || is_got.load(Ordering::Acquire))
+        waits(&main, &Bell::new(), Some(Instant::now() + 10 * LONG), || is_got.load(Ordering::Acquire))
     });
     let sleeper = ends.region.word32(ends.layout.block(false) + direction::SLEEPER).unwrap();
     let caller = ends.region.word32(ends.layout.block(false) + direction::CALLER).unwrap();
@@ -876,7 +876,7 @@ fn caller_until_done(end: &Arc<Pipe>) -> (Arc<AtomicBool>, thread::JoinHandle<Wa
     let done = Arc::new(AtomicBool::new(false));
     let (end, is_done) = (end.clone(), done.clone());
     let caller = thread::spawn(move || {
-        waits(&end, &Bell::new(), Some(Instant::now() + LONG), || is_done.load(Ordering::Acquire))
+        waits(&end, &Bell::new(), Some(Instant::now() + 10 * LONG), || is_done.load(Ordering::Acquire))
     });
     (done, caller)
 }
@@ -934,7 +934,7 @@ fn a_caller_that_may_not_read_is_not_rung_for_nothing() {
     let (mut waiter, end) = (Full(done.clone()), renderer.clone());
     let caller = thread::spawn(move || {
         let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
-        end.wait_until(&mut waiter, &Bell::new(), &spin, Some(Instant::now() + LONG), &mut Vec::new())
+        end.wait_until(&mut waiter, &Bell::new(), &spin, Some(Instant::now() + 10 * LONG), &mut Vec::new())
     });
     let before = renderer.own.caller.load(Ordering::Relaxed);
     for _ in 0..4 * RINGS_FOR_NOTHING {

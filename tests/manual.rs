@@ -868,7 +868,12 @@ fn a_wait_that_spins_sends_what_had_to_queue() {
     is_known(&ipc_main);
     let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
     let heard = ipc_main.clone();
-    ipc_renderer.on("text", |event, (n, _text): (i64, String)| {
+    let gate = Gate::default();
+    let waits = gate.clone();
+    ipc_renderer.on("text", move |event, (n, _text): (i64, String)| {
+        if n == 0 {
+            waits.wait();
+        }
         if n == 99 {
             event.reply("done", ()).unwrap();
         }
@@ -876,8 +881,13 @@ fn a_wait_that_spins_sends_what_had_to_queue() {
     let (tell, told) = channel();
     heard.on("done", move |_, ()| tell.send(()).unwrap());
     settle(&ipc_main);
-    (0..100).for_each(|n| web_contents.send("text", (n, "x".repeat(1000))).unwrap());
+    let send = |n| web_contents.send("text", (n, "x".repeat(1000))).unwrap();
+    send(0);
+    // It does not read meanwhile, so that the ring, which holds some of them, fills up.
+    gate.reached();
+    (1..100).for_each(send);
     assert!(web_contents.stats().queued_bytes > 0);
+    gate.open();
     let end = Instant::now() + PATIENCE;
     while told.try_recv().is_err() {
         assert!(Instant::now() < end, "{} bytes still wait", web_contents.stats().queued_bytes);
@@ -1171,20 +1181,20 @@ fn the_hooks_of_threads_run_on_them_at_their_beginning_and_end() {
     assert_eq!(roles, [ThreadRole::Watch; 2], "no thread runs callbacks");
 }
 
-/// The scheduling class of a thread of this process, and the cores that it may use.
-fn scheduling_of(task: &str) -> (String, String) {
-    let stat = support::stat_of(&format!("/proc/self/task/{task}/stat")).unwrap();
-    let status = std::fs::read_to_string(format!("/proc/self/task/{task}/status")).unwrap();
+/// The scheduling class of a thread of this process, and the cores that it may use. `None`: it has ended.
+fn scheduling_of(task: &str) -> Option<(String, String)> {
+    let stat = support::stat_of(&format!("/proc/self/task/{task}/stat"))?;
+    let status = std::fs::read_to_string(format!("/proc/self/task/{task}/status")).ok()?;
     let cores = status.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap();
     // Field 41 of proc(5), counted from the state, which is field 3.
-    (stat[38].clone(), cores.to_string())
+    Some((stat[38].clone(), cores.to_string()))
 }
 
 const ORDINARY: &str = "0";
 
 #[test]
 fn what_a_real_time_or_bound_thread_starts_is_neither() {
-    let all = scheduling_of(&std::process::id().to_string()).1;
+    let all = scheduling_of(&std::process::id().to_string()).unwrap().1;
     let (report, by_main) = channel();
     let starts = std::thread::spawn(move || {
         let mut one = rustix::thread::CpuSet::new();
@@ -1194,16 +1204,20 @@ fn what_a_real_time_or_bound_thread_starts_is_neither() {
         let ipc_main = support::ipc_main();
         ipc_main.on("scheduling", move |_, (class, cores): (String, String)| report.send((class, cores)).unwrap());
         let child = spawn(&ipc_main, "says how it is scheduled");
+        // Both threads have had their part in this, so they have their names and their class.
+        let said = support::next(&by_main, "the child's scheduling");
         for name in ["ringmain-disp", "ringmain-watch"] {
             let tasks = support::names_in(std::path::Path::new("/proc/self/task"));
             let is_it = |task: &&String| {
                 std::fs::read_to_string(format!("/proc/self/task/{task}/comm")).is_ok_and(|comm| comm.trim() == name)
             };
-            for task in tasks.iter().filter(is_it) {
-                assert_eq!(scheduling_of(task).0, ORDINARY, "{name}");
+            // Ours are there; another test's may end meanwhile.
+            let found: Vec<_> = tasks.iter().filter(is_it).filter_map(|task| scheduling_of(task)).collect();
+            assert!(!found.is_empty(), "{name}");
+            for (class, _) in found {
+                assert_eq!(class, ORDINARY, "{name}");
             }
         }
-        let said = support::next(&by_main, "the child's scheduling");
         drop(child);
         (said, is_real_time)
     });
@@ -1213,7 +1227,7 @@ fn what_a_real_time_or_bound_thread_starts_is_neither() {
 
 fn says_how_it_is_scheduled() {
     let ipc_renderer = connected();
-    let (class, cores) = scheduling_of(&std::process::id().to_string());
+    let (class, cores) = scheduling_of(&std::process::id().to_string()).unwrap();
     ipc_renderer.send("scheduling", (class, cores)).unwrap();
     until_disconnected(&ipc_renderer);
 }
@@ -1287,7 +1301,10 @@ fn starts_and_stops() {
             poll_until(&ipc_main, "the message", || !ipc_main.wait(Some(Duration::ZERO)).unwrap());
         }
     };
+    let tasks = support::threads();
     (0..8).for_each(|n| once(n % 2 == 0));
+    // One that was joined may still be listed.
+    until("the threads of the warm-up have ended", || support::threads() == tasks);
     let (before, memory) = (support::held(), resident());
     (0..1000).for_each(|n| once(n % 2 == 0));
     until("all is given back", || support::held() == before);

@@ -372,9 +372,12 @@ fn main_and_renderer(number: usize) {
 }
 
 fn main_again_and_again() {
+    let tasks = threads();
     // What is set up once, and what the allocator keeps.
     (0..40).for_each(main_and_renderer);
-    let (fds, tasks, memory) = (open_fds(), threads(), resident());
+    // One that was joined may still be listed.
+    until("the threads of the warm-up have ended", || threads() == tasks);
+    let (fds, memory) = (open_fds(), resident());
     (0..200).for_each(main_and_renderer);
     until("the descriptors are closed", || open_fds() == fds);
     until("the threads have ended", || threads() == tasks);

@@ -1281,12 +1281,12 @@ impl Pipe {
                 if for_nothing > RINGS_FOR_NOTHING {
                     for_nothing = 0;
                     if unread && rx.has_more() {
-                        // It lies there because of us: a peer that is woken for others meanwhile wishes for room anew, and
-                        // rings, each time it goes to sleep. For a moment nobody but this process wakes us.
+                        // It lies there because of us, and an honest peer rings for each message that it adds. For a moment
+                        // nobody but this process wakes us.
                         if bell.prepare() {
                             match waiter.is_done() {
                                 true => bell.awake(),
-                                false => _ = self.sleep.private(bell, Some(sooner(until, BUDGET_RETRY))),
+                                false => self.sleep.private(bell, Some(sooner(until, BUDGET_RETRY))),
                             }
                         }
                         continue;

@@ -1233,7 +1233,8 @@ fn calls() {
             assert_eq!(hostile.receive().expect("a refusal")[0], REPLY_ERROR);
             refused += 1;
         }
-        assert_eq!(stage.web_contents(&hostile).stats().open_requests, 65_536);
+        // The last one that was refused may be counted still, for a moment.
+        until("as many as may wait are open", || stage.web_contents(&hostile).stats().open_requests == 65_536);
         stage.leaves(&mut hostile, "calls that wait for ever");
     });
 }
@@ -1451,7 +1452,7 @@ fn cpu_time() -> u64 {
 }
 
 fn rings_until_cut(hostile: &Hostile) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + 4 * PATIENCE;
     while !hostile.connection.is_cut() {
         assert!(Instant::now() < end, "it may ring for ever");
         (0..100).for_each(|_| hostile.ring_eventfd());

@@ -13,7 +13,6 @@ use ringmain::{
     LatestWriter, ListenerId, Process, Result, Stats, ValueError, Wait, WakePolicy, WebContents,
 };
 use std::marker::PhantomData;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
@@ -477,18 +476,7 @@ fn mains_and_renderers_come_and_go_in_any_order() {
 fn in_a_forked_copy(check: impl FnOnce()) {
     // A thread that runs might hold a lock, which the copy would wait for in vain. The process is this test's alone, so all
     // its threads are looked at, also those that the test itself has started.
-    let (tasks, own) = (Path::new("/proc/self/task"), rustix::thread::gettid().as_raw_nonzero().to_string());
-    // Of each how often it was given a core or lost it, if it sleeps.
-    let switches = |task: String| {
-        let sleeps = read(&tasks.join(&task), "stat").contains(") S ");
-        let status = sleeps.then(|| read(&tasks.join(&task), "status"))?;
-        let counts: Vec<_> = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_string).collect();
-        Some((task, counts))
-    };
-    let others = || support::names_in(tasks).into_iter().filter(|task| *task != own);
-    let look = || others().map(switches).collect::<Option<Vec<_>>>();
-    // The same twice: nothing has run between the end of the first look and the beginning of the second.
-    until("all other threads sleep", || look().is_some_and(|first| look() == Some(first)));
+    support::until_the_others_sleep();
     // SAFETY: the copy has this thread alone. It allocates, which the C library makes safe after a fork, takes only locks
     // that no other thread holds, because those sleep, and leaves by `_exit`.
     let pid = unsafe { libc::fork() };
@@ -505,10 +493,6 @@ fn in_a_forked_copy(check: impl FnOnce()) {
         (ended, status)
     });
     assert_eq!((ended, status), (pid, 0), "the copy ended by status {status:#x}");
-}
-
-fn read(task: &Path, file: &str) -> String {
-    std::fs::read_to_string(task.join(file)).unwrap_or_default()
 }
 
 #[track_caller]

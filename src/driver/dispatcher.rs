@@ -677,8 +677,7 @@ impl Dispatcher {
             entry.rings = 0;
             return;
         }
-        // What lies there is not read because of us: one that is woken by others meanwhile wishes for room anew, and rings, each time
-        // it goes to sleep.
+        // What lies there is not read because of us, and an honest one rings for each message that it adds.
         if entry.paused || entry.starved {
             return;
         }

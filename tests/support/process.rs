@@ -305,8 +305,21 @@ pub(crate) fn until_asleep(pid: u32) {
     until_all_threads("sleep", pid, "S");
 }
 
+/// Waits until all threads of this process but the calling one sleep at once.
+pub(crate) fn until_the_others_sleep() {
+    until_threads(
+        "all other threads sleep",
+        "/proc/self/task",
+        "S",
+        Some(rustix::thread::gettid().as_raw_nonzero().get()),
+    );
+}
+
 fn until_all_threads(what: &str, pid: u32, state: &str) {
-    let threads = format!("/proc/{pid}/task");
+    until_threads(&format!("all threads {what}"), &format!("/proc/{pid}/task"), state, None);
+}
+
+fn until_threads(what: &str, threads: &str, state: &str, but: Option<i32>) {
     // Of each how often it was given a core or lost it, if it is in that state.
     let switches = |thread: String| {
         let is_so = stat_of(&format!("{threads}/{thread}/stat")).is_some_and(|it| it[0] == state);
@@ -314,9 +327,11 @@ fn until_all_threads(what: &str, pid: u32, state: &str) {
         let counts: Vec<_> = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_string).collect();
         Some((thread, counts))
     };
-    let look = || names_in(Path::new(&threads)).into_iter().map(switches).collect::<Option<Vec<_>>>();
+    let but = but.map(|thread| thread.to_string());
+    let names = || names_in(Path::new(threads)).into_iter().filter(|thread| Some(thread) != but.as_ref());
+    let look = || names().map(switches).collect::<Option<Vec<_>>>();
     // The same twice: nothing has run between the end of the first look and the beginning of the second.
-    until(&format!("all threads {what}"), || look().is_some_and(|first| look() == Some(first)));
+    until(what, || look().is_some_and(|first| look() == Some(first)));
 }
 
 /// Gives the calling thread a real-time class; false: this process may not.
@@ -331,18 +346,6 @@ pub(crate) fn become_real_time() -> bool {
 /// What this process holds as soon as all its other threads sleep: whoever was about to end, or to give something back, has
 /// done so. A thread that was joined may be there for a moment, and a descriptor of a process whose end is known.
 pub(crate) fn settled_held() -> Held {
-    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
-    // Of each how often it was given a core or lost it, if it sleeps.
-    let switches = |thread: String| {
-        let task = format!("/proc/self/task/{thread}");
-        let sleeps = stat_of(&format!("{task}/stat")).is_some_and(|it| it[0] == "S");
-        let status = std::fs::read_to_string(format!("{task}/status")).ok().filter(|_| sleeps)?;
-        let counts: Vec<_> = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_string).collect();
-        Some((thread, counts))
-    };
-    let others = || names_in(Path::new("/proc/self/task")).into_iter().filter(|thread| *thread != own);
-    let look = || others().map(switches).collect::<Option<Vec<_>>>();
-    // The same twice: nothing has run between the end of the first look and the beginning of the second.
-    until("all other threads sleep", || look().is_some_and(|first| look() == Some(first)));
+    until_the_others_sleep();
     held()
 }

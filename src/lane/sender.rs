@@ -24,7 +24,7 @@ pub struct LaneSender<T: LaneRecord + ?Sized> {
     producer: Producer,
     rouser: Rouser,
     pub(super) region: Arc<Region>,
-    /// How far the number of the next record is ahead of how many were sent: so many were dropped, or have numbers of the caller's.
+    /// How far the number of the next record is ahead of how many were sent: so many were dropped.
     skipped: u32,
     _record: PhantomData<fn(&T)>,
     _one_thread: NotSync,

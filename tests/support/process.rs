@@ -166,7 +166,10 @@ pub(crate) fn until_said(output: BufReader<ChildStdout>, line: &str) -> BufReade
     until_said_one_of(output, &[line]).0
 }
 
-fn until_said_one_of<'a>(mut output: BufReader<ChildStdout>, lines: &[&'a str]) -> (BufReader<ChildStdout>, &'a str) {
+pub(crate) fn until_said_one_of<'a>(
+    mut output: BufReader<ChildStdout>,
+    lines: &[&'a str],
+) -> (BufReader<ChildStdout>, &'a str) {
     let wanted: Vec<String> = lines.iter().map(|line| line.to_string()).collect();
     let (output, found) = bounded(&format!("waiting for a line of {lines:?} of a child"), move || {
         let mut read = String::new();

@@ -1268,6 +1268,7 @@ impl Pipe {
                 // Nobody rings when the process's budget has room again: look again soon.
                 let until = match read {
                     Read::NoBudget if may_read => Some(sooner(until, BUDGET_RETRY)),
+                    _ if !may_read && self.budget.used() >= self.budget.limit() => Some(sooner(until, BUDGET_RETRY)),
                     _ => until,
                 };
                 failpoint::reached("caller sleeps");

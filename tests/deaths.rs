@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{
-    Child, Gate, PATIENCE, TempDir, alone, builder, child, connected, env, gone, ipc_main, line, lives, next, received,
-    say, shared_memory_of, signal, spawn, stop, until, until_disconnected, until_said,
+    Child, Gate, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main, line, lives, next,
+    received, refuse, say, shared_memory_of, signal, spawn, stop, until, until_disconnected, until_said,
 };
 
 #[test]
@@ -34,6 +34,7 @@ fn children() {
         ("starts another program", starts_another_program),
         ("becomes another program", becomes_another_program),
         ("becomes another program when told", becomes_another_program_when_told),
+        ("late where pidfds are refused", late_where_pidfds_are_refused),
         ("main whose host waits", main_whose_host_waits),
         ("main that leaves a name", main_that_leaves_a_name),
         ("connects by name", connects_by_name),
@@ -715,9 +716,24 @@ fn becomes_another_program_when_told() {
 /// process has ended meanwhile.
 #[test]
 fn a_death_is_told_with_its_reason_by_who_looks_for_it_too_late() {
+    death_that_is_looked_for_too_late();
+}
+
+/// A thread knows it then.
+#[test]
+fn a_death_is_told_likewise_by_who_looks_too_late_where_pidfds_are_refused() {
+    alone("late where pidfds are refused");
+}
+
+fn late_where_pidfds_are_refused() {
+    refuse(&[Refused { call: libc::SYS_pidfd_open, with: None }], libc::ENOSYS);
+    death_that_is_looked_for_too_late();
+}
+
+fn death_that_is_looked_for_too_late() {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
     /// Longer than a link waits for its process to end.
-    const LATE: Duration = Duration::from_millis(300);
+    const LATE: Duration = Duration::from_millis(1300);
     let directory = TempDir::new();
     let gates = [Gate::default(), Gate::default()];
     let (held, visitors) = (gates.clone(), AtomicUsize::new(0));

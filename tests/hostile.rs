@@ -31,6 +31,7 @@ fn children() {
     support::play(&[
         ("handshakes", handshakes),
         ("half-open handshakes", half_open_handshakes),
+        ("hangs up again and again", hangs_up_again_and_again),
         ("the socket after the handshake", the_socket_after_the_handshake),
         ("connects elsewhere", connects_elsewhere),
         ("descriptors that linger", descriptors_that_linger),
@@ -370,6 +371,32 @@ fn half_open_handshakes() {
         half_open.iter().for_each(|(connection, ..)| connection.until_cut());
         // Who speaks when its time is over speaks to nobody.
         assert!(half_open[1].0.send(&Hello::default().encode()).is_err());
+    });
+}
+
+#[test]
+fn a_process_that_hangs_up_in_its_handshakes_takes_no_more_places_than_one_that_does_not() {
+    alone("hangs up again and again");
+}
+
+fn hangs_up_again_and_again() {
+    // The honest one is one of them.
+    Stage::of(builder().max_renderers(9)).leaks_nothing(|stage| {
+        // Main waits for a moment whether the process of one that has hung up ends.
+        for _ in 0..40 {
+            match Connection::to(&stage.path).answer() {
+                Some(_) => {}
+                None => {
+                    let told = next(&stage.told, "the refusal");
+                    let text = format!("process {} has 4 handshakes", std::process::id());
+                    assert!(told.kind == ErrorKind::Limit && told.text.contains(&text), "{told:?}");
+                }
+            }
+        }
+        until("nobody else is there", || stage.ipc_main.all_web_contents().len() == 1);
+        for (_, reason) in stage.gone.try_iter() {
+            assert!(matches!(&reason, GoneReason::NeverConnected(text) if text.contains("hung up")), "{reason:?}");
+        }
     });
 }
 

@@ -184,7 +184,13 @@ impl Engine {
     }
 
     /// Makes main's end of a link over `socket` and says Welcome.
-    fn new_link(self: &Arc<Self>, socket: PeerSocket, timeout: Option<Duration>) -> Result<(Arc<Link>, Handshake)> {
+    /// `sees_exit`: the end of its process will be told.
+    fn new_link(
+        self: &Arc<Self>,
+        socket: PeerSocket,
+        timeout: Option<Duration>,
+        sees_exit: bool,
+    ) -> Result<(Arc<Link>, Handshake)> {
         self.check_running()?;
         // No renderer has any to send, and to drop one may take as long as it likes.
         sys::refuse_descriptors(&socket);
@@ -219,7 +225,7 @@ impl Engine {
             descriptors,
             queue_limit: self.config.queue_limit as u64,
         };
-        let mut machine = Machine::main(session(&self.config, true, timeout, true), offer, Instant::now());
+        let mut machine = Machine::main(session(&self.config, true, timeout, sees_exit), offer, Instant::now());
         let welcome = match machine.poll_output() {
             Some(Output::Transmit(welcome)) => welcome,
             other => {
@@ -264,7 +270,7 @@ impl Engine {
     /// Starts a renderer.
     pub(crate) fn spawn_renderer(self: &Arc<Self>, mut program: Program) -> Result<Arc<Link>> {
         let (ours, theirs) = sys::socket_pair().map_err(|error| Error::system("cannot make a socket pair", error))?;
-        let (link, handshake) = self.new_link(self.watch.socket_of(ours), self.config.connect_timeout)?;
+        let (link, handshake) = self.new_link(self.watch.socket_of(ours), self.config.connect_timeout, true)?;
         let child = match sys::spawn_with_fd(&mut program, theirs, FD_VARIABLE) {
             Ok(child) => child,
             Err(error) => {
@@ -297,7 +303,7 @@ impl Engine {
     /// Makes a link whose renderer is in this process; returns the renderer's end of the socket.
     pub(crate) fn attach_renderer(self: &Arc<Self>) -> Result<(Arc<Link>, OwnedFd)> {
         let (ours, theirs) = sys::socket_pair().map_err(|error| Error::system("cannot make a socket pair", error))?;
-        let (link, handshake) = self.new_link(self.watch.socket_of(ours), Some(HANDSHAKE_TIMEOUT))?;
+        let (link, handshake) = self.new_link(self.watch.socket_of(ours), Some(HANDSHAKE_TIMEOUT), false)?;
         link.set_process(Process { pid: own_pid(), ..Process::default() });
         self.watch_link(&link, Some(handshake)).inspect_err(|_| self.discard(&link))?;
         Ok((link, theirs))
@@ -414,7 +420,7 @@ impl Listening {
         engine.watch.check_handshakes_of(&who, engine.config.max_renderers)?;
         let pidfd = if_offered(sys::peer_pidfd(&socket))
             .map_err(|error| Error::system("cannot watch the process that connects", error))?;
-        let (link, handshake) = engine.new_link(socket, Some(HANDSHAKE_TIMEOUT))?;
+        let (link, handshake) = engine.new_link(socket, Some(HANDSHAKE_TIMEOUT), pidfd.is_some())?;
         let handshake = Handshake { who: Some(who), ..handshake };
         link.set_process(Process { pid: found.pid.unwrap_or(0), pidfd, ..Process::default() });
         engine.watch_link(&link, Some(handshake)).inspect_err(|_| engine.discard(&link))

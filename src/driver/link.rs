@@ -1125,6 +1125,11 @@ impl Link {
             && let Some(manual) = &self.engine.manual
         {
             manual.inbox_is_full();
+            // Pairs with the fence of a poll that ends: it sees this, or we that nobody polls.
+            fence(Ordering::SeqCst);
+            if self.engine.serving().is_paused() && budget.used() < budget.limit() {
+                return true;
+            }
         }
         !inbox.is_full
     }

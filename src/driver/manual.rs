@@ -63,7 +63,7 @@ impl Manual {
         self.has_sooner.store(true, Ordering::Release);
     }
 
-    /// Whoever says so looks once more whether anybody polls, behind a fence, before it sleeps.
+    /// Whoever says so looks once more whether anybody polls, behind a fence.
     pub(super) fn inbox_is_full(&self) {
         self.has_full_inbox.store(true, Ordering::Relaxed);
     }
@@ -110,7 +110,7 @@ fn is_over() -> Error {
 impl Engine {
     /// Nobody polls any more, so callers read on whatever lies in the inbox, also those that have parked because it was full.
     fn let_callers_read(&self) {
-        // Pairs with the fence of their announcement: one that does not see that nobody polls is seen here.
+        // Pairs with the fence in `Link::may_read`: who does not see there that nobody polls is seen here.
         fence(Ordering::SeqCst);
         if let Some(manual) = &self.manual
             && manual.has_full_inbox.load(Ordering::Relaxed)

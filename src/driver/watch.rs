@@ -97,6 +97,7 @@ impl Watch {
     /// The link did not come to be.
     pub(crate) fn remove(&self, link: &Arc<Link>) {
         self.forget(link);
+        self.handshakes.lock().remove(&link.id);
         self.forget_process(link);
     }
 
@@ -108,9 +109,13 @@ impl Watch {
             let _ = self.poller.remove(&*socket);
             sys::shut_socket(&*socket);
         }
-        self.handshakes.lock().remove(&link.id);
+        let is_gone = link.gone_reason().is_some();
+        // One that has hung up holds a place among the renderers until it is gone, so it counts for its process until then.
+        if is_gone {
+            self.handshakes.lock().remove(&link.id);
+        }
         let to_be_reaped = link.is_child() && link.exit().is_none();
-        if link.gone_reason().is_some() && !to_be_reaped {
+        if is_gone && !to_be_reaped {
             self.forget_process(link);
         }
     }

@@ -1018,3 +1018,39 @@ fn one_that_is_awake_leaves_the_wish_of_a_sleeping_caller_alone() {
     assert_eq!(caller.join().unwrap(), Waited::Done);
     main.drain_queue().unwrap();
 }
+
+/// What uses the budget up are other links, whose readers ring nobody of this one.
+#[test]
+fn a_caller_that_may_not_read_for_want_of_budget_looks_again_by_itself() {
+    struct Reads(Arc<Budget>, bool);
+    impl Waiter for Reads {
+        fn is_done(&mut self) -> bool {
+            self.1
+        }
+        fn route(&mut self, _: &mut Vec<u8>) -> Routed {
+            self.1 = true;
+            Routed::Moved
+        }
+        fn may_read(&mut self) -> bool {
+            self.0.used() < self.0.limit()
+        }
+        fn settle(&mut self) {}
+        fn sleeps(&mut self, _bell: &Arc<Bell>) {}
+    }
+    let Ends { main, renderer, budget, .. } = small();
+    send(&main, b"a reply").unwrap();
+    budget.force(budget.limit());
+    let (mut waiter, end) = (Reads(budget.clone(), false), renderer.clone());
+    let (tell, told) = std::sync::mpsc::channel();
+    let caller = thread::spawn(move || {
+        let spin = Spin::new(Wait::Park, Arc::new(AtomicU32::new(0)));
+        tell.send(end.wait_until(&mut waiter, &Bell::new(), &spin, None, &mut Vec::new()))
+    });
+    wait_for(|| renderer.own.announced() == wake::CALLER);
+    budget.give_back(budget.limit());
+    let waited = told.recv_timeout(LONG);
+    // So that it ends in any case.
+    renderer.ring_callers();
+    caller.join().unwrap().unwrap();
+    assert_eq!(waited, Ok(Waited::Done));
+}

@@ -199,6 +199,11 @@ impl Connection {
         (Welcome::parse(&bytes), fds)
     }
 
+    /// What main says first, if it does not hang up.
+    pub(crate) fn answer(&self) -> Option<Vec<u8>> {
+        receive(&self.socket).map(|(bytes, _fds)| bytes)
+    }
+
     /// Whether main has hung up.
     pub(crate) fn is_cut(&self) -> bool {
         let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];

@@ -1267,8 +1267,7 @@ impl Pipe {
             if bell.prepare() {
                 // Nobody rings when the process's budget has room again: look again soon.
                 let until = match read {
-                    Read::NoBudget if may_read => Some(sooner(until, BUDGET_RETRY)),
-                    _ if !may_read && self.budget.used() >= self.budget.limit() => Some(sooner(until, BUDGET_RETRY)),
+                    Read::NoBudget => Some(sooner(until, BUDGET_RETRY)),
                     _ => until,
                 };
                 failpoint::reached("caller sleeps");
@@ -1319,7 +1318,8 @@ const TURNS_PER_CLOCK: u32 = 128;
 /// few rings find nothing because another reader was faster.
 pub(crate) const RINGS_FOR_NOTHING: u32 = 4096;
 
-/// How soon a large message that found the process's budget used up is looked at again.
+/// How soon a large message that found the process's budget used up is looked at again, and what a caller may not
+/// read for now.
 pub(crate) const BUDGET_RETRY: Duration = Duration::from_millis(10);
 
 fn sooner(until: Option<Instant>, after: Duration) -> Instant {

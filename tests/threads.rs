@@ -382,6 +382,7 @@ fn what_is_registered_after_the_end_keeps_nothing_alive_either() {
 #[test]
 fn handles_that_outlive_their_owner_say_disconnected() {
     let (ipc_main, ipc_renderer) = pair();
+    ipc_main.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
     let (main, renderer) = (ipc_main.clone(), ipc_renderer.clone());
     let web_contents = ipc_main.all_web_contents().remove(0);
     let before = renderer.invoke::<()>("never", ());

@@ -1146,6 +1146,8 @@ fn hooks_of_the_relay_may_end_the_handle_and_find_its_lock_free() {
     renderer.as_fd().unwrap();
     *slot.lock().unwrap() = Some(renderer.clone());
     bounded("the end at the end", move || drop(renderer));
+    // Where its poll has ended the handle nobody waits for that thread.
+    until("the hook has polled", || found.lock().unwrap().is_some());
     assert_eq!(*found.lock().unwrap(), Some(ErrorKind::Disconnected));
 }
 

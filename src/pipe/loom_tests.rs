@@ -487,29 +487,16 @@ fn a_waiting_caller_drains_what_it_has_sent() {
     });
 }
 
-/// The dispatcher drains as in its turn, and goes to sleep while the caller, who leads, sleeps for room too.
-#[test]
-fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
-    model("no room, drained by the caller beside a dispatcher", Some(1), || {
+/// A caller, who leads, sleeps for room while a thread does what a dispatcher does meanwhile.
+fn drained_by_a_caller_beside(name: &str, dispatches: fn(&Side)) {
+    model(name, Some(1), move || {
         let (main, renderer) = link(16);
         renderer.announce_dispatcher();
         let serving = main.answers_behind_foreign();
         renderer.send(FOREIGN, 4 * RECORD, LOUD);
         let turning = {
             let renderer = renderer.clone();
-            thread::spawn(move || {
-                loop {
-                    renderer.bell.clear();
-                    if renderer.stopping.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let (word, expected) = renderer.pipe.dispatcher_word();
-                    renderer.pipe.drain_queue().expect("an honest peer");
-                    if renderer.pipe.dispatcher_may_sleep(true) == Ok(true) && renderer.bell.prepare() {
-                        renderer.pipe.sleep.on(word, expected, &renderer.bell, None);
-                    }
-                }
-            })
+            thread::spawn(move || dispatches(&renderer))
         };
         assert_eq!(renderer.wait(0), Waited::Done);
         serving.join().unwrap();
@@ -518,21 +505,29 @@ fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
     });
 }
 
+/// The dispatcher drains as in its turn, and goes to sleep.
+#[test]
+fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
+    drained_by_a_caller_beside("no room, drained by the caller beside a dispatcher", |side| {
+        loop {
+            side.bell.clear();
+            if side.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            let (word, expected) = side.pipe.dispatcher_word();
+            side.pipe.drain_queue().expect("an honest peer");
+            if side.pipe.dispatcher_may_sleep(true) == Ok(true) && side.bell.prepare() {
+                side.pipe.sleep.on(word, expected, &side.bell, None);
+            }
+        }
+    });
+}
+
 /// The dispatcher looks for room as in its turn, and then runs a callback that takes until the caller has its reply.
 #[test]
 fn a_dispatcher_that_has_looked_for_room_and_is_busy_then_lets_the_caller_be_rung_for_it() {
-    model("no room, drained by the caller beside a busy dispatcher", Some(1), || {
-        let (main, renderer) = link(16);
-        renderer.announce_dispatcher();
-        let serving = main.answers_behind_foreign();
-        renderer.send(FOREIGN, 4 * RECORD, LOUD);
-        let turning = {
-            let renderer = renderer.clone();
-            thread::spawn(move || renderer.pipe.drain_queue().expect("an honest peer"))
-        };
-        assert_eq!(renderer.wait(0), Waited::Done);
-        turning.join().unwrap();
-        serving.join().unwrap();
+    drained_by_a_caller_beside("no room, drained by the caller beside a busy dispatcher", |side| {
+        side.pipe.drain_queue().expect("an honest peer");
     });
 }
 

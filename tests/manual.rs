@@ -995,8 +995,8 @@ fn nothing_runs_in_a_waiting_callback_once_the_handle_was_shut_down() {
     assert_eq!(*log.lock().unwrap(), ["first"]);
 }
 
-#[test]
-fn a_plain_wait_between_polls_gets_its_answer_behind_more_than_the_queue_takes() {
+/// A main that is polled and has a small queue, and a renderer whose answer comes behind so many messages, which are counted.
+fn answers_behind(messages: u64) -> (IpcMain, IpcRenderer, Arc<AtomicU64>) {
     let (ipc_main, ipc_renderer) = pair(manual().queue_limit(64 << 10), IpcRenderer::builder());
     is_known(&ipc_main);
     let (seen, count) = counts();
@@ -1005,10 +1005,16 @@ fn a_plain_wait_between_polls_gets_its_answer_behind_more_than_the_queue_takes()
     let sends = ipc_renderer.clone();
     ipc_renderer
         .handle("ask", move |_, ()| {
-            (0..200).for_each(|n| sends.send("n", (n, "x".repeat(1000))).unwrap());
+            (0..messages).for_each(|n| sends.send("n", (n, "x".repeat(1000))).unwrap());
             Ok(1)
         })
         .unwrap();
+    (ipc_main, ipc_renderer, seen)
+}
+
+#[test]
+fn a_plain_wait_between_polls_gets_its_answer_behind_more_than_the_queue_takes() {
+    let (ipc_main, ipc_renderer, seen) = answers_behind(200);
     let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
     assert_eq!(web_contents.invoke::<i64>("ask", (), PATIENCE).wait().unwrap(), 1);
     poll_until(&ipc_main, "the messages", || seen.load(Ordering::Relaxed) == 200);
@@ -1017,21 +1023,10 @@ fn a_plain_wait_between_polls_gets_its_answer_behind_more_than_the_queue_takes()
 /// Another thread reads for it until the inbox is full, and sleeps. Then the poll ends: nobody empties the inbox any more.
 #[test]
 fn a_wait_beside_a_poll_that_ends_with_a_full_inbox_gets_its_answer() {
-    let (ipc_main, ipc_renderer) = pair(manual().queue_limit(64 << 10), IpcRenderer::builder());
-    is_known(&ipc_main);
-    let (seen, count) = counts();
-    ipc_main.on("n", move |_, (n, _text): (u64, String)| count(n));
+    let (ipc_main, ipc_renderer, seen) = answers_behind(2000);
     let gate = Gate::default();
     let waits = gate.clone();
     ipc_main.on("blocks", move |_, ()| waits.wait());
-    settle(&ipc_main);
-    let sends = ipc_renderer.clone();
-    ipc_renderer
-        .handle("ask", move |_, ()| {
-            (0..2000).for_each(|n| sends.send("n", (n, "x".repeat(1000))).unwrap());
-            Ok(1)
-        })
-        .unwrap();
     let web_contents = ipc_main.web_contents(ipc_renderer.id()).unwrap();
     ipc_renderer.send("blocks", ()).unwrap();
     std::thread::scope(|scope| {

@@ -1265,7 +1265,7 @@ impl Pipe {
             }
             let mut rung = false;
             if bell.prepare() {
-                // Nobody rings when the process's budget has room again: look again soon.
+                // Nobody rings when the process's budget has room again, or a poll ends with a full inbox: look again soon.
                 let until = match read {
                     Read::NoBudget => Some(sooner(until, BUDGET_RETRY)),
                     _ => until,

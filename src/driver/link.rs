@@ -1121,16 +1121,6 @@ impl Link {
         }
         let mut inbox = self.inbox.lock();
         inbox.is_full = inbox.bytes >= limit / 2;
-        if inbox.is_full
-            && let Some(manual) = &self.engine.manual
-        {
-            manual.inbox_is_full();
-            // Pairs with the fence of a poll that ends: it sees this, or we that nobody polls.
-            fence(Ordering::SeqCst);
-            if self.engine.serving().is_paused() && budget.used() < budget.limit() {
-                return true;
-            }
-        }
         !inbox.is_full
     }
 

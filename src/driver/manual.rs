@@ -8,8 +8,8 @@ use super::tasks::OutsideTask;
 use super::{Call, Engine, InCallback, Link, Outcome, this_thread};
 use crate::config::{Budget, Polled, ThreadRole};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipe::{Pipe, Waited};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, fence};
+use crate::pipe::Waited;
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::sys;
 use crate::wake::{Bell, Waiting};
 use parking_lot::MutexGuard;
@@ -29,8 +29,6 @@ pub(crate) struct Manual {
     waiting: Waiting,
     /// A deadline was added that is earlier than all others.
     has_sooner: AtomicBool,
-    /// A waiting caller reads no further because of a full inbox, which was emptied by a poll then.
-    has_full_inbox: AtomicBool,
 }
 
 #[derive(Default)]
@@ -62,11 +60,6 @@ impl Manual {
     pub(super) fn add_sooner(&self) {
         self.has_sooner.store(true, Ordering::Release);
     }
-
-    /// Whoever says so looks once more whether anybody polls, behind a fence.
-    pub(super) fn inbox_is_full(&self) {
-        self.has_full_inbox.store(true, Ordering::Relaxed);
-    }
 }
 
 /// This thread runs callbacks.
@@ -87,7 +80,6 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.engine.serving.pause();
-        self.engine.let_callers_read();
         if std::thread::panicking() && !self.was_panicking {
             // A fault of ours: what was being done is lost, so nothing goes on.
             self.engine.stop();
@@ -108,18 +100,6 @@ fn is_over() -> Error {
 }
 
 impl Engine {
-    /// Nobody polls any more, so callers read on whatever lies in the inbox, also those that have parked because it was full.
-    fn let_callers_read(&self) {
-        // Pairs with the fence in `Link::may_read`: who does not see there that nobody polls is seen here.
-        fence(Ordering::SeqCst);
-        if let Some(manual) = &self.manual
-            && manual.has_full_inbox.load(Ordering::Relaxed)
-        {
-            manual.has_full_inbox.store(false, Ordering::Relaxed);
-            self.all_links().iter().filter_map(|link| link.pipe()).for_each(Pipe::ring_callers);
-        }
-    }
-
     fn manual(&self) -> Result<&Manual> {
         self.manual.as_ref().ok_or_else(not_manual)
     }

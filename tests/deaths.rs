@@ -3,7 +3,9 @@
 
 mod support;
 
-use ringmain::{Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcMainEvent, IpcRenderer, WebContents};
+use ringmain::{
+    Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcMainEvent, IpcRenderer, LaneConfig, LaneSender, WebContents,
+};
 use rustix::process::{Signal, WaitOptions};
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
@@ -25,6 +27,7 @@ fn children() {
         ("waits for two answers", waits_for_two_answers),
         ("reads nothing", reads_nothing),
         ("ends after sending", ends_after_sending),
+        ("sends three and waits", sends_three_and_waits),
         ("connects late or never", connects_late_or_never),
         ("main in the middle", main_in_the_middle),
         ("renderer of the middle", renderer_of_the_middle),
@@ -131,6 +134,48 @@ fn a_kill_in_the_middle_of_a_stream_is_told_behind_the_last_of_it_with_no_gap() 
         ipc_main.shutdown();
         assert!(told.try_recv().is_err(), "something came behind the end");
     }
+}
+
+fn sends_three_and_waits() {
+    let ipc_renderer = connected();
+    (1..=3).for_each(|number| ipc_renderer.send("number", (number,)).unwrap());
+    ipc_renderer.flush(PATIENCE).unwrap();
+    println!("flushed");
+    until_disconnected(&ipc_renderer);
+}
+
+/// A lane is offered by the socket: what is unread there when its process ends is told of before what it has sent itself.
+#[test]
+fn what_a_renderer_has_flushed_comes_though_it_dies_with_a_lane_untaken_before_main_has_heard_of_it() {
+    let directory = TempDir::new();
+    let (held, holds) = (Gate::default(), Gate::default());
+    let (arrived, may_go) = (held.clone(), holds.clone());
+    let policy = move |_: &_| {
+        arrived.open();
+        may_go.wait();
+        false
+    };
+    let ipc_main = builder().runtime_dir(&*directory).accept(policy).build().unwrap();
+    let (numbers, gone) = (received::<(u32,)>(&ipc_main, "number"), gone(&ipc_main));
+    ipc_main.listen("held").unwrap();
+    // Keeps `watch` from reading the renderer's part of the handshake.
+    let path = directory.to_path_buf();
+    let connects = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("held").map(drop));
+    held.wait();
+    let mut program = child("sends three and waits");
+    program.stdout(Stdio::piped());
+    let child = Child(ipc_main.spawn(program).unwrap());
+    until_said(BufReader::new(child.process().take_stdout().unwrap()), "flushed");
+    stop(child.process().id());
+    let _lane: LaneSender<[u8]> = child.lane("untaken", &LaneConfig::default()).unwrap();
+    signal(child.process().id(), Signal::KILL);
+    until("it is dead", || !lives(child.process().id()));
+    holds.open();
+    for number in 1..=3 {
+        assert_eq!(next(&numbers, "what was flushed").1, (number,));
+    }
+    assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
+    connects.join().unwrap().unwrap_err();
 }
 
 fn waits_for_two_answers() {

@@ -150,13 +150,22 @@ pub(crate) fn peek_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Received
     receive(fd.as_fd(), buf, 0, RecvFlags::PEEK)
 }
 
+/// That the peer has gone without reading all of ours is told once, before what it sent itself: that comes first here.
+/// `unix(7)` does not say so; `__skb_try_recv_from_queue` in `net/core/datagram.c` is behind `sock_error`.
+fn past_reset<T>(mut receive: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    match retry_on_intr(&mut receive) {
+        Err(Errno::CONNRESET) => retry_on_intr(receive),
+        told => told,
+    }
+}
+
 fn receive(fd: BorrowedFd<'_>, buf: &mut [u8], max_fds: usize, flags: RecvFlags) -> io::Result<Received> {
     let max_fds = max_fds.min(MAX_FDS);
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(max_fds))];
     let mut control = RecvAncillaryBuffer::new(if max_fds == 0 { &mut [] } else { &mut space });
     let flags = RecvFlags::DONTWAIT | flags;
     let mut buffers = [IoSliceMut::new(buf)];
-    let received = match retry_on_intr(|| net::recvmsg(fd, &mut buffers, &mut control, flags)) {
+    let received = match past_reset(|| net::recvmsg(fd, &mut buffers, &mut control, flags)) {
         Ok(received) => received,
         Err(Errno::CONNRESET) => {
             return Ok(Received { len: 0, fds: Vec::new(), truncated: false, eof: true });
@@ -200,10 +209,7 @@ pub(crate) fn has_unread(fd: impl AsFd) -> bool {
     if sockopt::set_socket_passcred(fd, true).is_err() {
         return true;
     }
-    // The first may say that the peer has gone without reading, whatever lies here.
-    let looked =
-        peek_message(fd, &mut []).and_then(|found| if found.eof { peek_message(fd, &mut []) } else { Ok(found) });
-    match looked {
+    match peek_message(fd, &mut []) {
         Ok(found) => !found.eof,
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
@@ -216,7 +222,7 @@ pub(crate) fn receive_nothing(fd: impl AsFd) -> io::Result<Arrived> {
 }
 
 fn receive_plain(fd: BorrowedFd<'_>, buf: &mut [u8], flags: RecvFlags) -> io::Result<Arrived> {
-    match retry_on_intr(|| net::recv(fd, &mut *buf, flags | RecvFlags::DONTWAIT)) {
+    match past_reset(|| net::recv(fd, &mut *buf, flags | RecvFlags::DONTWAIT)) {
         Ok((_, 0)) if hung_up(fd)? => Ok(Arrived::Eof),
         Ok((_, len)) => Ok(Arrived::Data(len)),
         Err(Errno::AGAIN) => Ok(Arrived::Nothing),
@@ -447,6 +453,26 @@ mod tests {
                 _ => receive_nothing(&b).expect("nothing") == Arrived::Eof,
             };
             assert!(end, "look {look}");
+        }
+    }
+
+    #[test]
+    fn what_a_peer_sent_that_left_without_reading_comes_before_the_end() {
+        let _alone = alone();
+        for look in 0..3 {
+            let (a, b) = socket_pair().expect("pair");
+            send_message(&b, b"unread", &[]).expect("send");
+            send_message(&a, b"last", &[]).expect("send");
+            drop(a);
+            until_hung_up(&b);
+            match look {
+                0 => {}
+                1 => assert_eq!(peek(&b, &mut [0; 8]).expect("peek"), Arrived::Data(4)),
+                _ => assert_eq!(peek_message(&b, &mut [0; 8]).expect("peek").len, 4),
+            }
+            let received = receive_message(&b, &mut [0; 8], 1).expect("receive");
+            assert_eq!((received.len, received.eof), (4, false), "look {look}");
+            assert!(receive_message(&b, &mut [0; 8], 1).expect("receive").eof, "look {look}");
         }
     }
 

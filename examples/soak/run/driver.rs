@@ -285,6 +285,8 @@ impl<'a> Driver<'a> {
                 }
                 self.world.counts().event(Event::EndedByDeath, 1);
                 peer.frames.lock().unwrap().retain(|open| *open != number);
+                // Perhaps answered, and closed by another thread before that was sent: what is sent next comes behind it.
+                self.lanes.to(self.world, peer.id()).sent(number);
             }
             answer => {
                 self.lanes.to(self.world, peer.id()).sent(number);

@@ -42,7 +42,7 @@ impl Census {
         Self {
             descriptors: descriptors(),
             threads: threads(),
-            children: children(own),
+            children: children().iter().map(u32::to_string).collect(),
             regions: sorted(maps.lines().filter(is_region).map(region).collect()),
             shared_memory: names("/dev/shm").into_iter().filter(is_ours).collect(),
             runtime_files: names(runtime_dir),
@@ -142,14 +142,15 @@ pub(crate) fn state(process: u32) -> String {
     state.unwrap_or("gone").to_string()
 }
 
-/// Zombies included.
-fn children(of: u32) -> Vec<String> {
-    let is_child = |pid: &String| {
+/// Processes of ours, zombies included.
+pub(crate) fn children() -> Vec<u32> {
+    let own = std::process::id().to_string();
+    let is_child = |pid: &u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_ascii_whitespace().collect::<Vec<_>>());
-        fields.is_some_and(|fields| fields.get(1) == Some(&of.to_string().as_str()))
+        fields.is_some_and(|fields| fields.get(1) == Some(&own.as_str()))
     };
-    names("/proc").into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).filter(is_child).collect()
+    names("/proc").iter().filter_map(|name| name.parse().ok()).filter(is_child).collect()
 }
 
 /// What was allocated and not freed, in all arenas; `None` where the allocator does not say.

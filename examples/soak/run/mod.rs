@@ -17,6 +17,7 @@ mod renderer;
 mod report;
 mod sabotage;
 mod signals;
+mod stacks;
 mod stage;
 mod world;
 

@@ -5,6 +5,9 @@ use super::random::Random;
 use ringmain::{Budget, Error, ErrorKind, IpcMain, IpcRenderer, Polled, Result};
 use rustix::event::{PollFd, PollFlags};
 use std::os::fd::BorrowedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -38,7 +41,10 @@ polls!(IpcMain);
 polls!(IpcRenderer);
 
 /// Polls until the handle is shut down. Neither way to sleep has a timeout: a wake-up that is lost is to be found.
-pub(crate) struct OwnLoop(JoinHandle<()>);
+pub(crate) struct OwnLoop {
+    thread: JoinHandle<()>,
+    may_end: Arc<AtomicBool>,
+}
 
 impl OwnLoop {
     pub(crate) fn start(
@@ -47,18 +53,25 @@ impl OwnLoop {
         random: Random,
         fault: impl Fn(String) + Send + 'static,
     ) -> Self {
-        let run = move || {
-            let Err(error) = run(&polls, style, random);
-            if error.kind() != ErrorKind::Disconnected {
-                fault(format!("the loop that polls failed: {error}"));
-            }
+        let may_end = Arc::new(AtomicBool::new(false));
+        let is_told = may_end.clone();
+        let run = move || match catch_unwind(AssertUnwindSafe(|| run(&polls, style, random))) {
+            Ok(Err(error)) if error.kind() == ErrorKind::Disconnected && is_told.load(Ordering::Acquire) => {}
+            Ok(Err(error)) => fault(format!("the loop that polls failed: {error}")),
+            Ok(Ok(never)) => match never {},
+            Err(_) => fault("the loop that polls panicked".into()),
         };
-        Self(std::thread::Builder::new().name("own loop".into()).spawn(run).expect("a thread"))
+        Self { thread: std::thread::Builder::new().name("own loop".into()).spawn(run).expect("a thread"), may_end }
+    }
+
+    /// The handle is shut down from now on.
+    pub(crate) fn may_end(&self) {
+        self.may_end.store(true, Ordering::Release);
     }
 
     /// After the handle was shut down.
     pub(crate) fn join(self) {
-        let _ = self.0.join();
+        let _ = self.thread.join();
     }
 }
 

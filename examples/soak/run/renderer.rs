@@ -218,6 +218,7 @@ impl Session {
             OwnLoop::start(ipc_renderer.clone(), style, random, move |text| fails.fault(&text))
         });
         let ending = session.lead(&told);
+        own_loop.iter().for_each(OwnLoop::may_end);
         drop(ipc_renderer);
         own_loop.into_iter().for_each(OwnLoop::join);
         ending

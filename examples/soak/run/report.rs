@@ -2,6 +2,7 @@
 
 use super::census::{self, Census};
 use super::counts::{Counts, Event, KINDS, MESSAGES, Sum};
+use super::stacks;
 use super::world::{Birth, Faults};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -90,7 +91,12 @@ pub(crate) fn watch(board: &Board, faults: &Faults, acts: u64, patience: Duratio
                     _ if index > super::DRIVERS as usize => "has lanes".into(),
                     _ => format!("sends (lane {})", index - 1),
                 };
-                faults.add(format!("the thread of main that {name} hangs"));
+                let text = format!("the thread of main that {name} hangs");
+                if faults.first().is_none() {
+                    // Before anybody is killed because of it.
+                    eprintln!("\n{text}\n{}", stacks::of_all(&census::children()));
+                }
+                faults.add(text);
                 if seen.1.elapsed() > patience * 3 {
                     // It does not come back to say so. Our children do not outlive us.
                     eprintln!("\n{}", faults.first().unwrap_or_default());

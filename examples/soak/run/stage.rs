@@ -703,6 +703,7 @@ impl<'a> Act<'a> {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
+        self.loops.iter().for_each(OwnLoop::may_end);
         if outcome.is_err() {
             self.ipc_main.shutdown();
         }

@@ -277,7 +277,8 @@ impl<F> Frames<F> {
 /// looked at.
 #[derive(Debug)]
 pub(crate) struct Requests<R> {
-    running: HashMap<u64, R>,
+    /// By their ids, with the frame that asked.
+    running: HashMap<u64, (u32, R)>,
     unstarted: HashSet<u64>,
 }
 
@@ -302,11 +303,11 @@ impl<R> Requests<R> {
     }
 
     /// The request runs on after its handler has returned. Gives the request back if the id is in use: a peer's fault.
-    pub(crate) fn started(&mut self, id: u64, request: R) -> Result<(), R> {
+    pub(crate) fn started(&mut self, id: u64, frame: u32, request: R) -> Result<(), R> {
         if self.running.contains_key(&id) {
             return Err(request);
         }
-        self.running.insert(id, request);
+        self.running.insert(id, (frame, request));
         Ok(())
     }
 
@@ -317,17 +318,17 @@ impl<R> Requests<R> {
     /// The request to be cancelled, if it runs.
     pub(crate) fn cancel(&mut self, id: u64) -> Option<R> {
         self.unstarted.remove(&id);
-        self.running.remove(&id)
+        self.running.remove(&id).map(|(_, request)| request)
     }
 
-    /// The requests to be cancelled that `is_over` names.
-    pub(crate) fn cancel_where(&mut self, is_over: impl Fn(&R) -> bool) -> Vec<R> {
-        self.running.extract_if(|_, request| is_over(request)).map(|(_, request)| request).collect()
+    /// The requests of a frame that is closed.
+    pub(crate) fn cancel_of(&mut self, frame: u32) -> Vec<R> {
+        self.running.extract_if(|_, (of, _)| *of == frame).map(|(_, (_, request))| request).collect()
     }
 
     pub(crate) fn cancel_all(&mut self) -> Vec<R> {
         self.unstarted.clear();
-        std::mem::take(&mut self.running).into_values().collect()
+        std::mem::take(&mut self.running).into_values().map(|(_, request)| request).collect()
     }
 }
 
@@ -477,8 +478,8 @@ mod tests {
     #[test]
     fn a_cancellation_finds_a_request_that_runs_or_keeps_one_from_starting() {
         let mut requests = Requests::new();
-        requests.started(1, "one").unwrap();
-        assert_eq!(requests.started(1, "again"), Err("again"));
+        requests.started(1, 1, "one").unwrap();
+        assert_eq!(requests.started(1, 1, "again"), Err("again"));
         assert_eq!(requests.cancel(1), Some("one"));
         assert_eq!(requests.cancel(1), None);
         requests.cancel_unstarted(2);
@@ -487,9 +488,9 @@ mod tests {
         requests.cancel_unstarted(3);
         assert_eq!(requests.cancel(3), None);
         assert!(!requests.is_cancelled(3), "a cancellation that was dispatched is forgotten");
-        requests.started(4, "four").unwrap();
-        requests.started(5, "five").unwrap();
-        assert_eq!(requests.cancel_where(|request| *request == "four"), ["four"]);
+        requests.started(4, 2, "four").unwrap();
+        requests.started(5, 3, "five").unwrap();
+        assert_eq!(requests.cancel_of(2), ["four"]);
         assert_eq!((requests.cancel(4), requests.cancel(5)), (None, Some("five")));
     }
 

@@ -3,6 +3,7 @@
 
 mod support;
 
+use futures::executor::block_on;
 use ringmain::{Args, ErrorKind, IpcMain, IpcMainEvent, IpcMainInvokeEvent, IpcRenderer, WebContents, WebFrameMain};
 use serde_json::json;
 use std::collections::HashMap;
@@ -10,7 +11,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{
-    Gate, PATIENCE, Puppet, bounded, connected, gone, ipc_main, next, pair, spawn, told, until, until_disconnected,
+    Gate, PATIENCE, Puppet, alone, bounded, connected, gone, ipc_main, next, pair, pair_of, spawn, told, until,
+    until_disconnected,
 };
 
 #[test]
@@ -19,6 +21,7 @@ fn children() {
         ("puppet", support::puppet),
         ("a thread for each frame", a_thread_for_each_frame),
         ("closes while others send", closes_while_others_send),
+        ("closes while handlers end", closes_while_handlers_end),
     ]);
 }
 
@@ -682,6 +685,33 @@ fn frames_may_be_closed_by_several_threads_while_others_send_and_no_link_is_cut(
     assert!(gone.try_recv().is_err() && child.is_connected());
     assert_eq!(child.frames().len(), 1);
     assert_eq!(child.stats().open_requests, 0);
+}
+
+/// Closing a frame looks at the requests that run, and the last hold of one may end meanwhile on another thread. Where that
+/// goes wrong a dispatcher waits for itself, and nothing that ends it returns: so in a process of its own.
+#[test]
+fn frames_may_be_closed_while_handlers_end_on_the_threads_of_an_executor() {
+    alone("closes while handlers end");
+}
+
+fn closes_while_handlers_end() {
+    const ROUNDS: usize = 300;
+    const CALLS: usize = 30;
+    let (task, tasks) = channel();
+    let (ipc_main, ipc_renderer) = pair_of(support::builder().executor(move |handler| drop(task.send(handler))));
+    let running = std::thread::spawn(move || tasks.iter().for_each(block_on));
+    ipc_main.handle_async("ends there", |_, ()| async { Ok(()) }).unwrap();
+    for _ in 0..ROUNDS {
+        let call_and_close = |_| {
+            let call = ipc_renderer.invoke::<()>("ends there", ());
+            ipc_renderer.frame().unwrap().close(PATIENCE).unwrap();
+            call
+        };
+        let calls: Vec<_> = (0..CALLS).map(call_and_close).collect();
+        calls.into_iter().for_each(|call| call.timeout(PATIENCE).wait().unwrap());
+    }
+    drop(ipc_main);
+    running.join().unwrap();
 }
 
 /// Closes a frame while it is encoded, and waits until main knows.

@@ -330,7 +330,7 @@ impl Request {
     /// runs; its link is cut.
     pub(crate) fn start(self: &Arc<Self>) -> bool {
         // Weak: a future that an executor drops must end the request.
-        let started = self.link.requests.lock().started(self.id, Arc::downgrade(self));
+        let started = self.link.requests.lock().started(self.id, self.frame, Arc::downgrade(self));
         if started.is_err() {
             self.link.violation(format_args!("it used the id of call {} again while that runs", self.id));
             return false;

@@ -561,9 +561,12 @@ impl Dispatcher {
         let is_stale = |live: usize| self.engine.deadlines.lock().is_stale(live);
         // The length first: counting the live ones looks at every link.
         if self.engine.deadlines.lock().is_long() && is_stale(live()) {
+            let mut deadlines = self.engine.deadlines.lock();
+            // Behind that lock: a link is there before the first call on it has a deadline.
             let links: FxHashMap<_, _> = self.engine.links.lock().clone();
-            let is_live = |link: u32, call| links.get(&link).is_some_and(|link| link.is_waiting_for(call));
-            self.engine.deadlines.lock().retain(is_live);
+            deadlines.retain(|link, call| links.get(&link).is_some_and(|link| link.is_waiting_for(call)));
+            // First, with nothing held while links end that nobody else has any more.
+            drop(deadlines);
         }
         any
     }

@@ -1,6 +1,6 @@
 //! The frames of a link, and what is registered for one renderer or one frame of it.
 
-use super::call::{Outcome, Request};
+use super::call::Outcome;
 use super::link::{BEYOND_LIMIT, envelope};
 use super::receiver::{Receiver, Target};
 use super::{Link, wake};
@@ -8,7 +8,6 @@ use crate::dispatch::{MAIN_FRAME, MAX_FRAMES, NoFrame};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::{Arc, Ordering};
 use crate::wire::{self, Envelope, Kind};
-use std::sync::Weak;
 
 /// The events by which a `WebContents` shows every message of its renderer, and a host every message of its guests.
 pub(crate) const IPC_MESSAGE: &str = "ipc-message";
@@ -157,8 +156,8 @@ impl Link {
     /// A frame is closed, at either end: calls from it or to it fail, and what still runs for them is cancelled.
     fn end_calls_of(&self, frame: u32) {
         let calls = self.calls.lock().end_where(|call| call.frame == frame);
-        let of_frame = |request: &Weak<Request>| request.upgrade().is_some_and(|request| request.frame == frame);
-        let requests = self.requests.lock().cancel_where(of_frame);
+        // Not upgraded in here: the last hold of a request takes this lock when it ends.
+        let requests = self.requests.lock().cancel_of(frame);
         let mut wakers = Vec::new();
         for (id, call) in calls {
             self.tell_cancelled(id);

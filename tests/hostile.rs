@@ -48,6 +48,7 @@ fn children() {
         ("sleepers moved", sleepers_moved),
         ("the region", the_region),
         ("the end", the_end),
+        ("writes on after it has hung up", writes_on_after_it_has_hung_up),
         ("replies behind a deadline", replies_behind_a_deadline),
         ("wide messages", wide_messages),
         ("random", random),
@@ -1680,6 +1681,51 @@ fn the_end() {
         let reason = stage.end_of(hostile.id(), "corrupt behind its end");
         assert!(matches!(reason, GoneReason::Closed | GoneReason::Corrupt(_)), "{reason:?}");
     });
+}
+
+#[test]
+fn what_is_written_behind_a_hang_up_does_not_keep_the_dispatcher_awake() {
+    alone("writes on after it has hung up");
+}
+
+fn writes_on_after_it_has_hung_up() {
+    let directory = TempDir::new();
+    let ipc_main = builder().runtime_dir(&*directory).build().unwrap();
+    let (path, gone) = (ipc_main.listen("main").unwrap(), gone(&ipc_main));
+    // Its link is gone when the time is over for which a hang-up waits for the process: on a busy machine that may be first.
+    let sleeps_before_it_is_gone = || {
+        let mut hostile = Hostile::connect(&path);
+        let is_connected =
+            || ipc_main.web_contents(hostile.id()).is_some_and(|web_contents| web_contents.is_connected());
+        until("it is connected", is_connected);
+        rustix::net::shutdown(&hostile.connection.socket, rustix::net::Shutdown::Both).unwrap();
+        until("its hang-up is seen", || !is_connected());
+        support::until_the_others_sleep();
+        let before = sleeps_of_the_dispatcher();
+        assert!(hostile.put(WHOLE, &message(SEND, 1, 0, "any", 0, &[0x90])));
+        hostile.ring_eventfd();
+        let mut has_slept = false;
+        until("the dispatcher sleeps again, or the link is gone", || {
+            let is_gone = gone.try_recv().is_ok();
+            has_slept = !is_gone && sleeps_of_the_dispatcher() > before;
+            has_slept || is_gone
+        });
+        if has_slept {
+            next(&gone, "its end");
+        }
+        has_slept
+    };
+    assert!((0..10).any(|_| sleeps_before_it_is_gone()), "it did not sleep until the link was gone");
+}
+
+/// How often it gave its core back by itself.
+fn sleeps_of_the_dispatcher() -> u64 {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let is_it =
+        |thread: &PathBuf| std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "ringmain-disp\n");
+    let status = std::fs::read_to_string(threads.into_iter().find(is_it).unwrap().join("status")).unwrap();
+    let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    switches.trim().parse().unwrap()
 }
 
 #[test]

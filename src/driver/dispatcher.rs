@@ -83,6 +83,12 @@ impl Entry {
         !self.ahead.is_empty() || self.link.has_inbox()
     }
 
+    /// Whether nothing of it is read any more, whatever its peer still writes: it waits for its reason alone. What it may have to
+    /// deliver first is told by a command.
+    fn is_over(&self) -> bool {
+        self.link.is_lost() && !self.draining
+    }
+
     /// Whether something waits to be sent.
     fn has_queue(&self) -> bool {
         self.link.pipe().is_some_and(|pipe| pipe.queued() > 0)
@@ -379,6 +385,9 @@ impl Dispatcher {
         for entry in self.links.values() {
             let link = &entry.link;
             let Some(pipe) = link.pipe() else { continue };
+            if entry.is_over() {
+                continue;
+            }
             // Whoever writes has rung us, or finds the announcement, as long as that stands.
             let is_heard = pipe.is_announced() && pipe.queued() == 0;
             let may_read = !entry.paused && !entry.draining && !entry.retry;
@@ -706,6 +715,9 @@ impl Dispatcher {
             let has_ahead = !entry.ahead.is_empty();
             let may_read = !paused && !entry.draining && !entry.retry;
             let Some(pipe) = link.pipe() else { continue };
+            if entry.is_over() {
+                continue;
+            }
             match pipe.dispatcher_may_sleep(may_read) {
                 Ok(true) if paused && link.queue_is_low() => return,
                 // What a paused link has sent waits until its queue has drained.

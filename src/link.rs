@@ -98,6 +98,10 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// between the two for some hundred milliseconds. Whoever waits is told at once; only the reason waits for that.
 pub(crate) const EXIT_GRACE: Duration = Duration::from_secs(1);
 
+/// How often [`EXIT_GRACE`] begins anew for a process that the system says to be ending: it may get no core for longer than that,
+/// and one whose first thread alone has ended seems to be ending as long as it lives.
+const EXIT_GRACES: u32 = 10;
+
 const MAGIC: &[u8; 8] = b"RINGMAIN";
 const HEADER: usize = 17;
 const WELCOME: u8 = 1;
@@ -442,6 +446,8 @@ pub(crate) struct Link {
     offer: Option<Offer>,
     state: State,
     deadline: Option<Instant>,
+    /// How often [`EXIT_GRACE`] may begin anew.
+    graces: u32,
     outputs: VecDeque<Output>,
 }
 
@@ -468,12 +474,13 @@ impl Link {
         let waking = Waking { can_ring: Doorbells::FUTEX_AND_EVENTFD, sleeps_on: Doorbell::Futex };
         let config = Config { pid: 0, app: App::default(), limits, waking, timeout: None, sees_exit: false };
         let (state, outputs) = (State::Gone, VecDeque::new());
-        Self { side: Side::Main, config, offer: None, state, deadline: None, outputs }
+        Self { side: Side::Main, config, offer: None, state, deadline: None, graces: 0, outputs }
     }
 
     fn new(side: Side, config: Config, now: Instant) -> Self {
         let deadline = config.timeout.and_then(|timeout| now.checked_add(timeout));
-        Self { side, config, offer: None, state: State::Handshake, deadline, outputs: VecDeque::new() }
+        let (state, outputs) = (State::Handshake, VecDeque::new());
+        Self { side, config, offer: None, state, deadline, graces: EXIT_GRACES, outputs }
     }
 
     #[cfg(test)]
@@ -551,6 +558,14 @@ impl Link {
     /// The peer's process ended.
     pub(crate) fn process_ended(&mut self, now: Instant, exit: Exit) {
         self.end(now, Some(exit.into()));
+    }
+
+    /// The peer's process is about to end, as the system says: how is waited for a while longer.
+    pub(crate) fn process_is_exiting(&mut self, now: Instant) {
+        if matches!(self.state, State::Ending { settled: false, .. }) && self.graces > 0 {
+            self.graces -= 1;
+            self.deadline = now.checked_add(EXIT_GRACE);
+        }
     }
 
     /// Time passed. Too early is harmless.

@@ -296,7 +296,13 @@ impl Watch {
                 if link.pipe().is_none() {
                     self.socket(&link, buffer);
                 }
-                link.feed(|machine, now| machine.timeout(now));
+                let is_exiting = link.is_lost() && sys::process_is_exiting(link.pid());
+                link.feed(|machine, now| {
+                    if is_exiting {
+                        machine.process_is_exiting(now);
+                    }
+                    machine.timeout(now);
+                });
             } else {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }

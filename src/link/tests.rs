@@ -527,6 +527,37 @@ fn a_process_that_lives_on_after_its_hang_up_has_closed_the_link() {
 }
 
 #[test]
+fn a_process_that_is_seen_to_be_ending_has_more_time_for_it_but_not_without_end() {
+    let mut now = Instant::now();
+    let mut link = open(Side::Main, true, now);
+    link.process_is_exiting(now);
+    assert_eq!(link.next_deadline(), None, "the socket says nothing yet");
+    link.hung_up(now);
+    link.drained(now);
+    let _ = outputs(&mut link);
+    for _ in 0..EXIT_GRACES {
+        now += EXIT_GRACE;
+        link.process_is_exiting(now);
+        link.timeout(now);
+        assert_eq!((link.poll_output(), link.next_deadline()), (None, Some(now + EXIT_GRACE)));
+    }
+    let mut seen_in_time = open(Side::Main, true, now);
+    seen_in_time.hung_up(now);
+    seen_in_time.drained(now);
+    let _ = outputs(&mut seen_in_time);
+    seen_in_time.process_is_exiting(now + EXIT_GRACE);
+    seen_in_time.timeout(now + EXIT_GRACE);
+    seen_in_time.process_ended(now + EXIT_GRACE + MS, Exit::Killed(9));
+    assert_eq!(outputs(&mut seen_in_time), [Output::Gone(GoneReason::Killed { signal: 9 })]);
+    now += EXIT_GRACE;
+    link.process_is_exiting(now);
+    link.timeout(now);
+    assert_eq!(outputs(&mut link), [Output::Gone(GoneReason::Closed)]);
+    link.process_is_exiting(now);
+    assert_eq!((link.poll_output(), link.next_deadline()), (None, None));
+}
+
+#[test]
 fn the_pidfd_in_the_welcome_makes_a_renderer_wait_for_the_exit() {
     let now = Instant::now();
     let with_pidfd = offer().descriptors.with(Descriptors::PROCESS);

@@ -105,11 +105,27 @@ pub(crate) fn process_start_time(pid: u32) -> Option<u64> {
     start_time(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Field 22. The second one is the program's name in parentheses, which may hold anything.
 fn start_time(stat: &[u8]) -> Option<u64> {
+    field(stat, 22)?.parse().ok()
+}
+
+/// Whether the process is about to end, its descriptors closed perhaps, and has not ended yet. Its first thread counts: one that
+/// ends that alone seems to be about to end for as long as it lives.
+pub(crate) fn process_is_exiting(pid: u32) -> bool {
+    std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_exiting(&stat))
+}
+
+fn is_exiting(stat: &[u8]) -> bool {
+    /// `include/linux/sched.h`.
+    const PF_EXITING: u64 = 4;
+    let flags = field(stat, 9).and_then(|flags| flags.parse::<u64>().ok());
+    field(stat, 3) == Some("Z") || flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
+/// A field behind the second one of proc_pid_stat(5). That is the program's name in parentheses, which may hold anything.
+fn field(stat: &[u8], number: usize) -> Option<&str> {
     let name_end = stat.iter().rposition(|&byte| byte == b')')?;
-    let fields = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
-    fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    std::str::from_utf8(&stat[name_end + 1..]).ok()?.split_ascii_whitespace().nth(number - 3)
 }
 
 /// One inheritable descriptor at a time, or two children started at once would get both.
@@ -279,6 +295,24 @@ mod tests {
         pidfd_kill(pidfd_open(child.id()).expect("pidfd"), libc::SIGKILL).expect("kill");
         ended(&child);
         assert_eq!(process_start_time(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_but_for_its_reaping_is_exiting_and_one_that_runs_is_not() {
+        let child = Command::new("/bin/cat").stdin(Stdio::piped()).spawn().expect("spawn");
+        let pidfd = pidfd_open(child.id()).expect("pidfd");
+        assert!(!process_is_exiting(child.id()) && !process_is_exiting(std::process::id()));
+        pidfd_kill(&pidfd, libc::SIGKILL).expect("kill");
+        assert!(wait_readable(&pidfd, None).expect("poll"));
+        assert!(process_is_exiting(child.id()));
+        ended(&child);
+        assert!(!process_is_exiting(child.id()), "there is none any more");
+        assert!(!process_is_exiting(0) && !process_is_exiting(u32::MAX));
+        for (stat, exiting) in
+            [("1 (a) S 1 1 1 0 -1 4194560 0", false), ("1 (a) R 1 1 1 0 -1 4194564 0", true), ("1 (a)", false)]
+        {
+            assert_eq!(is_exiting(stat.as_bytes()), exiting, "{stat}");
+        }
     }
 
     #[test]

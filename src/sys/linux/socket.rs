@@ -151,7 +151,7 @@ pub(crate) fn peek_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Received
 }
 
 /// That the peer has gone without reading all of ours is told once, before what it sent itself: that comes first here.
-/// `unix(7)` does not say so; `__skb_try_recv_from_queue` in `net/core/datagram.c` is behind `sock_error`.
+/// `unix(7)` does not say so; `__skb_try_recv_datagram` in `net/core/datagram.c` asks `sock_error` first.
 fn past_reset<T>(mut receive: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     match retry_on_intr(&mut receive) {
         Err(Errno::CONNRESET) => retry_on_intr(receive),

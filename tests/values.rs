@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
-use support::{PATIENCE, Puppet, next, pair, spawn};
+use support::{LONG, PATIENCE, Puppet, next, pair, spawn};
 
 #[test]
 fn children() {
@@ -73,12 +73,14 @@ fn connected_for_payloads() -> IpcRenderer {
 
 fn invokes() {
     let ipc_renderer = connected_for_payloads();
-    check_payloads(&ipc_renderer, |payload| invoke(&ipc_renderer, "echo", payload.clone()));
+    check_payloads(&ipc_renderer, |payload| {
+        ipc_renderer.invoke::<Payload>("echo", payload.clone()).timeout(LONG).wait().unwrap()
+    });
 }
 
 fn sends_synchronously() {
     let ipc_renderer = connected_for_payloads();
-    check_payloads(&ipc_renderer, |payload| ipc_renderer.send_sync_timeout("echo", payload.clone(), PATIENCE).unwrap());
+    check_payloads(&ipc_renderer, |payload| ipc_renderer.send_sync_timeout("echo", payload.clone(), LONG).unwrap());
 }
 
 fn sends_and_listens() {
@@ -87,7 +89,7 @@ fn sends_and_listens() {
     ipc_renderer.on("back", move |_, payload: Payload| back.send(payload));
     check_payloads(&ipc_renderer, |payload| {
         ipc_renderer.send("echo and reply", payload.clone()).unwrap();
-        next(&backs, "the echo")
+        backs.recv_timeout(LONG).expect("the echo")
     });
 }
 
@@ -102,8 +104,9 @@ fn echoes_all_payloads_of(role: &str) {
     ipc_main.on("is equal", move |_, (size,): (usize,)| verdict.send(Ok(size)));
     ipc_main.on_renderer_gone(move |_, reason| drop(gone.send(Err(reason.to_string()))));
     let _child = spawn(&ipc_main, role);
+    // Six million values, there and back, by what is not optimised.
     for size in SIZES {
-        assert_eq!(next(&verdicts, "the verdict"), Ok(size));
+        assert_eq!(verdicts.recv_timeout(LONG).expect("the verdict"), Ok(size));
     }
 }
 

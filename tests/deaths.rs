@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use support::{
     Child, Gate, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main, line, lives, next,
@@ -136,6 +137,29 @@ fn a_kill_in_the_middle_of_a_stream_is_told_behind_the_last_of_it_with_no_gap() 
     }
 }
 
+/// A main that listens as "held", and whose thread that watches stands in the accept policy from the first gate on, until the second
+/// one is opened.
+fn held_main(directory: &TempDir, accepts: bool) -> (IpcMain, [Gate; 2]) {
+    let gates = [Gate::default(), Gate::default()];
+    let [held, may_go] = gates.clone();
+    let policy = move |_: &_| {
+        held.open();
+        may_go.wait();
+        accepts
+    };
+    let ipc_main = builder().runtime_dir(&**directory).accept(policy).build().unwrap();
+    ipc_main.listen("held").unwrap();
+    (ipc_main, gates)
+}
+
+/// Has it held there.
+fn hold(directory: &TempDir, held: &Gate) -> JoinHandle<Result<(), Error>> {
+    let path = directory.to_path_buf();
+    let connects = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("held").map(drop));
+    held.wait();
+    connects
+}
+
 fn sends_three_and_waits() {
     let ipc_renderer = connected();
     (1..=3).for_each(|number| ipc_renderer.send("number", (number,)).unwrap());
@@ -148,20 +172,10 @@ fn sends_three_and_waits() {
 #[test]
 fn what_a_renderer_has_flushed_comes_though_it_dies_with_a_lane_untaken_before_main_has_heard_of_it() {
     let directory = TempDir::new();
-    let (held, holds) = (Gate::default(), Gate::default());
-    let (arrived, may_go) = (held.clone(), holds.clone());
-    let policy = move |_: &_| {
-        arrived.open();
-        may_go.wait();
-        false
-    };
-    let ipc_main = builder().runtime_dir(&*directory).accept(policy).build().unwrap();
+    let (ipc_main, [held, may_go]) = held_main(&directory, false);
     let (numbers, gone) = (received::<(u32,)>(&ipc_main, "number"), gone(&ipc_main));
-    ipc_main.listen("held").unwrap();
-    // Keeps `watch` from reading the renderer's part of the handshake.
-    let path = directory.to_path_buf();
-    let connects = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("held").map(drop));
-    held.wait();
+    // It does not read the renderer's part of the handshake.
+    let connects = hold(&directory, &held);
     let mut program = child("sends three and waits");
     program.stdout(Stdio::piped());
     let child = Child(ipc_main.spawn(program).unwrap());
@@ -170,7 +184,7 @@ fn what_a_renderer_has_flushed_comes_though_it_dies_with_a_lane_untaken_before_m
     let _lane: LaneSender<[u8]> = child.lane("untaken", &LaneConfig::default()).unwrap();
     signal(child.process().id(), Signal::KILL);
     until("it is dead", || !lives(child.process().id()));
-    holds.open();
+    may_go.open();
     for number in 1..=3 {
         assert_eq!(next(&numbers, "what was flushed").1, (number,));
     }
@@ -829,30 +843,17 @@ fn a_host_that_takes_the_status_of_every_child_does_not_hide_a_death() {
 
 fn main_whose_host_waits() {
     let directory = TempDir::new();
-    let (held, holds) = (Gate::default(), Gate::default());
-    let (arrived, may_go) = (held.clone(), holds.clone());
-    let ipc_main = builder()
-        .runtime_dir(&*directory)
-        .accept(move |_| {
-            arrived.open();
-            may_go.wait();
-            true
-        })
-        .build()
-        .unwrap();
+    let (ipc_main, [held, may_go]) = held_main(&directory, true);
     let gone = gone(&ipc_main);
-    ipc_main.listen("held").unwrap();
     let child = spawn_sitting(&ipc_main);
-    // Keeps `watch` from being the first to see the death.
-    let path = directory.to_path_buf();
-    let connects = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("held").map(drop));
-    held.wait();
+    // `watch` is not the first to see the death.
+    let connects = hold(&directory, &held);
     child.process().kill().unwrap();
     let (pid, status) = rustix::process::wait(WaitOptions::empty()).unwrap().expect("a child");
     assert_eq!(pid.as_raw_nonzero().get() as u32, child.process().id());
     assert_eq!(status.terminating_signal(), Some(9));
     assert!(matches!(gone.recv_timeout(Duration::ZERO), Err(RecvTimeoutError::Timeout)));
-    holds.open();
+    may_go.open();
     assert_eq!(next(&gone, "its end"), (child.id(), GoneReason::Exited { code: None }));
     assert_eq!(child.process().exit_status(), Some(ExitStatus::Exited(None)));
     child.process().kill().unwrap();

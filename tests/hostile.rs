@@ -1720,10 +1720,8 @@ fn writes_on_after_it_has_hung_up() {
 
 /// How often it gave its core back by itself.
 fn sleeps_of_the_dispatcher() -> u64 {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
-    let is_it =
-        |thread: &PathBuf| std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "ringmain-disp\n");
-    let status = std::fs::read_to_string(threads.into_iter().find(is_it).unwrap().join("status")).unwrap();
+    let [dispatcher] = &support::threads_named("ringmain-disp")[..] else { panic!("not one dispatcher") };
+    let status = std::fs::read_to_string(format!("/proc/self/task/{dispatcher}/status")).unwrap();
     let switches = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
     switches.trim().parse().unwrap()
 }

@@ -1206,12 +1206,8 @@ fn what_a_real_time_or_bound_thread_starts_is_neither() {
         // Both threads have had their part in this, so they have their names and their class.
         let said = support::next(&by_main, "the child's scheduling");
         for name in ["ringmain-disp", "ringmain-watch"] {
-            let tasks = support::names_in(std::path::Path::new("/proc/self/task"));
-            let is_it = |task: &&String| {
-                std::fs::read_to_string(format!("/proc/self/task/{task}/comm")).is_ok_and(|comm| comm.trim() == name)
-            };
             // Ours are there; another test's may end meanwhile.
-            let found: Vec<_> = tasks.iter().filter(is_it).filter_map(|task| scheduling_of(task)).collect();
+            let found: Vec<_> = support::threads_named(name).iter().filter_map(|task| scheduling_of(task)).collect();
             assert!(!found.is_empty(), "{name}");
             for (class, _) in found {
                 assert_eq!(class, ORDINARY, "{name}");

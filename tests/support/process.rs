@@ -286,6 +286,14 @@ pub(crate) fn stat_of(path: &str) -> Option<Vec<String>> {
     Some(fields.split_ascii_whitespace().map(str::to_string).collect())
 }
 
+/// The threads of this process that have this name, by their numbers in `/proc/self/task`.
+pub(crate) fn threads_named(name: &str) -> Vec<String> {
+    let is_it = |task: &String| {
+        std::fs::read_to_string(format!("/proc/self/task/{task}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+    };
+    super::names_in("/proc/self/task".as_ref()).into_iter().filter(is_it).collect()
+}
+
 /// Whether the process runs, sleeps or is stopped: neither ended nor a zombie.
 pub(crate) fn lives(pid: u32) -> bool {
     stat(pid).is_some_and(|fields| !["Z", "X"].contains(&fields[0].as_str()))

@@ -137,20 +137,21 @@ fn threads() -> Vec<String> {
 
 /// What a process does: T, it was stopped, perhaps by somebody else.
 pub(crate) fn state(process: u32) -> String {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_ascii_whitespace().next());
-    state.unwrap_or("gone").to_string()
+    stat(process, 3).unwrap_or("gone".into())
 }
 
 /// Processes of ours, zombies included.
 pub(crate) fn children() -> Vec<u32> {
     let own = std::process::id().to_string();
-    let is_child = |pid: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_ascii_whitespace().collect::<Vec<_>>());
-        fields.is_some_and(|fields| fields.get(1) == Some(&own.as_str()))
-    };
+    let is_child = |pid: &u32| stat(*pid, 4).as_ref() == Some(&own);
     names("/proc").iter().filter_map(|name| name.parse().ok()).filter(is_child).collect()
+}
+
+/// A field of proc_pid_stat(5) behind the program's name.
+fn stat(process: u32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(field - 3).map(str::to_string)
 }
 
 /// What was allocated and not freed, in all arenas; `None` where the allocator does not say.

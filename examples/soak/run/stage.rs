@@ -334,7 +334,9 @@ impl<'a> Act<'a> {
             self.is_over = true;
             self.go_on();
             stop.store(true, Ordering::Relaxed);
-            if outcome.is_err() {
+            if let Err(text) = &outcome {
+                // Before the others are joined: one that hangs must not hide it.
+                self.run.faults.add(text);
                 // Whoever calls them waits no longer.
                 self.kill_all();
             }

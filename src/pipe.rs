@@ -16,7 +16,7 @@ use crate::layout::{Layout, direction};
 use crate::region::{OutOfRegion, Region, Words};
 use crate::ring::{self, Kind, Reader, WriteError, Writer};
 use crate::role::{Held, Role};
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Part, fence, is_left_out};
 use crate::wake::{self, Bell, Next, Own, Peer, Sleep, Spin, Wish};
 use crossbeam_utils::CachePadded;
 use std::collections::VecDeque;
@@ -381,6 +381,8 @@ pub(crate) struct Pipe {
     dispatcher_form: u32,
     /// The dispatcher was rung for this link and not for another: it turns many.
     touched: AtomicBool,
+    /// What was read in part, and the shared memory, are to be given back by whoever has the role next.
+    to_be_discarded: AtomicBool,
     /// Bells of the callers that follow or sleep.
     callers: Mutex<VecDeque<Arc<Bell>>>,
     /// Callers that wait for room in the queue: rung when some of it was drained.
@@ -446,6 +448,7 @@ impl Pipe {
             dispatcher: parts.dispatcher,
             dispatcher_form: parts.dispatcher_form,
             touched: AtomicBool::new(false),
+            to_be_discarded: AtomicBool::new(false),
             callers: Mutex::new(VecDeque::new()),
             room_waiters: AtomicUsize::new(0),
             unattended: AtomicUsize::new(0),
@@ -553,7 +556,7 @@ impl Pipe {
     /// caller that reads; but not without end. Nor where our own leading caller sleeps: it is to be rung, whatever the
     /// dispatcher that drains here runs next. The lock makes that look enough: that caller announces itself, then drains.
     fn drain(&self, tx: &mut Tx, mut wish: Wish) -> Result<bool, ring::Corrupt> {
-        if wish == Wish::Look && (tx.looks >= LOOKS_FOR_ROOM || self.own.has_sleeping_caller()) {
+        if wish == Wish::Look && (tx.looks >= LOOKS_FOR_ROOM || self.a_caller_sleeps()) {
             wish = Wish::Ring;
         }
         let mut moved = false;
@@ -629,13 +632,18 @@ impl Pipe {
         Ok(moved)
     }
 
+    /// Whether a leading caller of ours sleeps, or has just been woken.
+    fn a_caller_sleeps(&self) -> bool {
+        self.own.has_sleeping_caller() && !is_left_out(Part::WishBesideACaller)
+    }
+
     /// Who sleeps over there has not been rung for quiet replies: now it must read. Once for what is written: since then it has
     /// looked at all of that, and it rings when it has read some. Two ends that are both full and may not read for now would
     /// ring each other again and again.
     #[cold]
     fn ring_to_read(&self, tx: &mut Tx) {
         let position = Some(tx.writer.position());
-        if tx.rung_at == position || (crate::sync::rings_once() && tx.rung_at.is_some()) {
+        if tx.rung_at == position || (is_left_out(Part::SecondRing) && tx.rung_at.is_some()) {
             return;
         }
         tx.rung_at = position;
@@ -854,7 +862,8 @@ impl Pipe {
     /// what waits, a peer that wants room.
     fn look_again(&self, rx: &mut Rx, may_read: bool) -> Result<bool, Violation> {
         self.room_was_made(rx, true);
-        Ok((may_read && rx.reader.has_more()) || self.drain_queue_and(Wish::Ring)?)
+        let is_there = may_read && rx.reader.has_more();
+        Ok(is_there || (!is_left_out(Part::LookForRoom) && self.drain_queue_and(Wish::Ring)?))
     }
 
     /// Gives the role back: to a waiting caller if there is one, else to the sleeping dispatcher, whose announcement is
@@ -865,12 +874,14 @@ impl Pipe {
     /// there, `owes_a_look`.
     #[inline]
     fn leave(&self, mut rx: Held<'_, Rx>, owes_a_look: bool) {
-        let gone = self.is_gone();
+        let gone_before = is_left_out(Part::EndBehindWants) && self.is_gone();
         // Before the look at the announcement: who wants the role may have been rung in its place.
         let wanted = rx.take_want();
+        // Behind that: who wanted the role because of the end has shown the end by it, and is rung below.
+        let gone = if is_left_out(Part::EndBehindWants) { gone_before } else { self.is_gone() };
         let mut look = (owes_a_look || wanted) && rx.reader.has_more();
         let announcement = self.announcement();
-        if self.own.announced() != announcement && !gone {
+        if self.own.announced() != announcement && !gone && !is_left_out(Part::AnnouncementOnLeaving) {
             rx.reader.publish_and_look();
             self.own.announce(announcement);
             failpoint::reached("dispatcher announced again");
@@ -903,11 +914,18 @@ impl Pipe {
     /// it was handed the role; where none waits, the dispatcher.
     #[cold]
     fn pass_on(&self, or_dispatcher: bool) {
+        if is_left_out(Part::PassingOn) {
+            return;
+        }
+        // Set before the role was wanted for it, which we have seen.
+        if self.to_be_discarded.load(Ordering::Acquire) {
+            self.discard_incoming();
+        }
         let mut callers = self.callers.lock();
         match callers.pop_front() {
             Some(first) => {
                 // The others want it too: whoever takes it next passes it on again.
-                if !callers.is_empty() {
+                if !callers.is_empty() && !is_left_out(Part::WantOfTheOthers) {
                     self.rx.want();
                 }
                 drop(callers);
@@ -964,7 +982,9 @@ impl Pipe {
         if let Some(mut rx) = self.rx.take_or_want() {
             let announced = self.own.announced();
             let mut look = false;
-            if announced & (3 | wake::QUIET) == wake::DISPATCHER | wake::QUIET {
+            if announced & (3 | wake::QUIET) == wake::DISPATCHER | wake::QUIET
+                && !is_left_out(Part::AnnouncementForFutures)
+            {
                 rx.reader.publish_and_look();
                 self.own.announce(self.announcement());
                 look = self.look_again(&mut rx, true).unwrap_or(true);
@@ -999,7 +1019,9 @@ impl Pipe {
     /// The peer is gone or the link is closed: every sleep of this link ends.
     pub(crate) fn set_gone(&self) {
         self.refuse();
-        self.ring_callers();
+        if !is_left_out(Part::RingOnDeath) {
+            self.ring_callers();
+        }
         self.ring_dispatcher();
     }
 
@@ -1016,17 +1038,23 @@ impl Pipe {
         drop(tx);
         drop((queue, spares));
         self.tell_drained();
-        if let Some(mut rx) = self.rx.take_or_want() {
-            self.budget.give_back(rx.assembly.len());
-            rx.whole = 0;
-            rx.assembly = Vec::new();
-            {
-                // With the role and this lock nobody reads or writes a ring.
-                let _tx = self.tx.lock();
-                self.region.forget();
-            }
-            self.step_aside(rx);
+        self.to_be_discarded.store(true, Ordering::Release);
+        self.discard_incoming();
+    }
+
+    /// The part of [`discard`](Self::discard) that needs the role: by whoever passes that on, where it is held.
+    fn discard_incoming(&self) {
+        let Some(mut rx) = self.rx.take_or_want() else { return };
+        self.to_be_discarded.store(false, Ordering::Relaxed);
+        self.budget.give_back(rx.assembly.len());
+        rx.whole = 0;
+        rx.assembly = Vec::new();
+        {
+            // With the role and this lock nobody reads or writes a ring.
+            let _tx = self.tx.lock();
+            self.region.forget();
         }
+        self.step_aside(rx);
     }
 
     /// Rings every caller that waits, to look again.
@@ -1123,6 +1151,7 @@ impl Pipe {
         // Handed the role and done without it: what it was handed for passes to whoever holds it next.
         if registered
             && !self.unregister(bell)
+            && !is_left_out(Part::HandingOn)
             && let Some(rx) = self.rx.take_or_want()
         {
             self.leave(rx, true);
@@ -1191,6 +1220,10 @@ impl Pipe {
                 spinning = spin.begin();
                 for_nothing = 0;
                 if waiter.route(buffer) == Routed::Settle {
+                    if is_left_out(Part::LeavingToSettle) {
+                        waiter.settle();
+                        continue;
+                    }
                     leave(rx, registered, unread);
                     return None;
                 }

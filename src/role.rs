@@ -9,7 +9,7 @@
 //! sees the bit. What is half read belongs to the role, not to the thread.
 #![allow(unsafe_code)]
 
-use crate::sync::{AtomicU32, Ordering, Pair, UnsafeCell, order};
+use crate::sync::{AtomicU32, Ordering, Pair, Part, UnsafeCell, is_left_out, order};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -66,6 +66,9 @@ impl<T> Role<T> {
             return Some(held);
         }
         self.want();
+        if is_left_out(Part::SecondTry) {
+            return None;
+        }
         self.try_take()
     }
 

@@ -16,9 +16,9 @@ mod imp {
         order
     }
 
-    /// Whether a writer without room rings once and never again. A function, so that a loom test can show why that is wrong.
+    /// Whether this is left out: never. A function, so that a loom test can show what it is there for.
     #[inline(always)]
-    pub(crate) const fn rings_once() -> bool {
+    pub(crate) const fn is_left_out(_: super::Part) -> bool {
         false
     }
 
@@ -48,27 +48,41 @@ mod imp {
     use std::ops::{Deref, DerefMut};
 
     thread_local! {
-        /// Set by a test that wants to see loom object: the next fences are left out. loom runs all threads of a
-        /// model on one OS thread, so a thread-local reaches them all and no other test.
-        pub(crate) static WITHOUT_FENCES: Cell<bool> = const { Cell::new(false) };
-        /// Set likewise: both sides of this pair become Relaxed.
-        pub(crate) static WEAKENED: Cell<Option<super::Pair>> = const { Cell::new(None) };
-        /// Set likewise: a writer without room rings once.
-        pub(crate) static RINGS_ONCE: Cell<bool> = const { Cell::new(false) };
+        /// Set by a test that wants to see loom object. loom runs all threads of a model on one OS thread, so a thread-local
+        /// reaches them all and no other test.
+        static LEFT_OUT: Cell<Option<super::Part>> = const { Cell::new(None) };
     }
 
-    pub(crate) fn rings_once() -> bool {
-        RINGS_ONCE.get()
+    pub(crate) fn is_left_out(part: super::Part) -> bool {
+        LEFT_OUT.get() == Some(part)
     }
 
     pub(crate) fn order(pair: super::Pair, order: Ordering) -> Ordering {
-        if WEAKENED.get() == Some(pair) { Ordering::Relaxed } else { order }
+        if is_left_out(super::Part::Order(pair)) { Ordering::Relaxed } else { order }
     }
 
     pub(crate) fn fence(order: Ordering) {
-        if !WITHOUT_FENCES.get() {
+        if !is_left_out(super::Part::Fences) {
             loom::sync::atomic::fence(order);
         }
+    }
+
+    /// Runs a model without this part. What loom says; it must object.
+    #[cfg(test)]
+    pub(crate) fn objection_without(part: super::Part, model: impl FnOnce()) -> String {
+        LEFT_OUT.set(Some(part));
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(model));
+        LEFT_OUT.set(None);
+        let panic = result.err().unwrap_or_else(|| panic!("loom did not see that {part:?} is needed"));
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| panic.downcast_ref().cloned()).unwrap_or_default()
+    }
+
+    /// The same, where what is left out makes a thread sleep for ever.
+    #[cfg(test)]
+    pub(crate) fn hangs_without(part: super::Part, model: impl FnOnce()) {
+        let text = objection_without(part, model);
+        assert!(text.contains("deadlock"), "without {part:?} not a lost wake-up: {text}");
     }
 
     /// loom's mutex with `parking_lot`'s interface.
@@ -177,4 +191,40 @@ pub(crate) enum Pair {
     FreeReuse,
     /// The role and its state.
     Role,
+    /// What is handed over and the bell that is rung for it.
+    Bell,
+}
+
+/// What a loom test leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(loom), allow(dead_code))]
+pub(crate) enum Part {
+    /// All fences.
+    Fences,
+    /// The order of a labelled pair.
+    Order(Pair),
+    /// Who found the role held tries once more after it has said that it wants it.
+    SecondTry,
+    /// Who gives a wanted role back passes it on.
+    PassingOn,
+    /// Who passes it on to one caller wants it for the others.
+    WantOfTheOthers,
+    /// Who was handed the role and does not need it gives it on.
+    HandingOn,
+    /// Who leaves announces the dispatcher again.
+    AnnouncementOnLeaving,
+    /// Who leaves looks whether the link has ended behind the look at who wants the role.
+    EndBehindWants,
+    /// The role is given back before wakers run.
+    LeavingToSettle,
+    /// Callers are rung when the peer is gone.
+    RingOnDeath,
+    /// A dispatcher that looks for room leaves word where a caller of its own sleeps.
+    WishBesideACaller,
+    /// Who is about to sleep looks once more for room.
+    LookForRoom,
+    /// A writer without room rings again for what it has written since.
+    SecondRing,
+    /// A future that begins to wait has the dispatcher announced as one that is rung for replies.
+    AnnouncementForFutures,
 }

@@ -15,7 +15,7 @@
 //! | [`CALLER`] | the leading caller sleeps: ring its futex word |
 
 use crate::region::Word32;
-use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU32, Mutex, Ordering, Pair, fence, order};
 #[cfg(not(loom))]
 use std::time::Duration;
 use std::time::Instant;
@@ -71,7 +71,7 @@ impl Bell {
     /// Wakes the owner, or keeps its next sleep from starting. A system call only if the owner sleeps.
     pub(crate) fn ring(&self) {
         // AcqRel: what was handed over before is seen by the owner after `clear`.
-        if self.word.swap(RUNG, Ordering::AcqRel) == ASLEEP {
+        if self.word.swap(RUNG, order(Pair::Bell, Ordering::AcqRel)) == ASLEEP {
             #[cfg(not(loom))]
             match self.event.get() {
                 Some(event) => event.ring(),
@@ -90,7 +90,7 @@ impl Bell {
         if self.word.load(Ordering::Relaxed) == EMPTY {
             return false;
         }
-        self.word.swap(EMPTY, Ordering::AcqRel) == RUNG
+        self.word.swap(EMPTY, order(Pair::Bell, Ordering::AcqRel)) == RUNG
     }
 
     /// Whether it was rung since the last `clear`.

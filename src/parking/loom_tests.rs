@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::region::Region;
-use crate::sync::{AtomicBool, WITHOUT_FENCES};
+use crate::sync::{AtomicBool, Pair, Part, hangs_without};
 use loom::thread;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[derive(Clone, Copy, PartialEq)]
 enum End {
@@ -63,11 +62,11 @@ fn a_receiver_that_sleeps_misses_neither_a_record_nor_an_end() {
 #[test]
 fn without_its_fences_it_sleeps_for_ever() {
     for end in [End::Published, End::Dropped] {
-        WITHOUT_FENCES.set(true);
-        let result = catch_unwind(AssertUnwindSafe(|| model(end)));
-        WITHOUT_FENCES.set(false);
-        let panic = result.expect_err("loom did not see that the fences are needed");
-        let text = panic.downcast_ref::<String>().map_or("", String::as_str);
-        assert!(text.contains("deadlock"), "not a lost wake-up: {text}");
+        hangs_without(Part::Fences, || model(end));
     }
+}
+
+#[test]
+fn without_the_bells_order_it_sleeps_beyond_the_end_of_the_link() {
+    hangs_without(Part::Order(Pair::Bell), || model(End::Link));
 }

@@ -19,13 +19,11 @@
 
 use super::*;
 use crate::layout::RingPlace;
-use crate::sync::{RINGS_ONCE, WITHOUT_FENCES};
+use crate::sync::{Pair, hangs_without};
 use crate::wake::Wait;
 use loom::thread::{self, JoinHandle};
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicUsize as Counter;
-use std::thread::LocalKey;
 
 const QUIET: SendMode = SendMode { quiet: true, beyond_limit: false, routed: false };
 const LOUD: SendMode = SendMode { quiet: false, beyond_limit: false, routed: false };
@@ -46,21 +44,6 @@ fn model(name: &str, bound: Option<usize>, run: impl Fn() + Send + Sync + 'stati
         run();
     });
     println!("{name}: bound {bound:?}, {count:?} executions, {:.1?}", start.elapsed());
-}
-
-/// Leaves the fences out; loom must find a thread that sleeps for ever.
-fn loses_a_wake_up(run: impl FnOnce()) {
-    hangs_with(&WITHOUT_FENCES, run);
-}
-
-/// The same with something else left out.
-fn hangs_with(left_out: &'static LocalKey<Cell<bool>>, run: impl FnOnce()) {
-    left_out.set(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
-    left_out.set(false);
-    let panic = result.expect_err("loom did not see that what was left out is needed");
-    let text = panic.downcast_ref::<String>().map_or("", String::as_str);
-    assert!(text.contains("deadlock"), "not a lost wake-up: {text}");
 }
 
 /// One process: its end of the link, its dispatcher's bell, its callers' slots, its inbox.
@@ -249,7 +232,7 @@ fn a_dispatcher_that_goes_to_sleep_gets_what_is_published() {
 
 #[test]
 fn without_fences_a_dispatcher_sleeps_beside_a_message() {
-    loses_a_wake_up(one_publish);
+    hangs_without(Part::Fences, one_publish);
 }
 
 // ---- 2, 4, 5, 6: callers -------------------------------------------------------------------------------------------
@@ -275,7 +258,11 @@ fn two_waiting_callers_get_their_replies_in_either_order() {
 }
 
 #[test]
-fn the_role_is_passed_on_from_caller_to_caller() {
+fn a_leader_that_passes_the_role_to_nobody_leaves_a_caller_asleep() {
+    hangs_without(Part::PassingOn, || two_callers(0, 1));
+}
+
+fn three_callers() {
     model("three callers", Some(1), || {
         let (main, renderer) = link(16);
         renderer.announce_dispatcher();
@@ -287,6 +274,16 @@ fn the_role_is_passed_on_from_caller_to_caller() {
         }
         peer.join().unwrap();
     });
+}
+
+#[test]
+fn the_role_is_passed_on_from_caller_to_caller() {
+    three_callers();
+}
+
+#[test]
+fn who_is_handed_the_role_for_itself_alone_leaves_the_next_caller_asleep() {
+    hangs_without(Part::WantOfTheOthers, three_callers);
 }
 
 /// One caller waits, the dispatcher runs; the peer publishes these.
@@ -323,11 +320,10 @@ fn what_is_published_while_a_caller_leaves_reaches_the_dispatcher() {
 
 #[test]
 fn without_fences_a_message_behind_a_reply_is_lost() {
-    loses_a_wake_up(leave_against_publish);
+    hangs_without(Part::Fences, leave_against_publish);
 }
 
-#[test]
-fn a_follower_that_is_done_already_does_not_lose_what_it_is_handed() {
+fn a_done_follower() {
     model("a done follower", Some(1), || {
         let (main, renderer) = link(32);
         let dispatcher = renderer.dispatcher_until(FOREIGN);
@@ -343,7 +339,16 @@ fn a_follower_that_is_done_already_does_not_lose_what_it_is_handed() {
 }
 
 #[test]
-fn a_caller_that_gives_up_between_two_chunks_leaves_the_half_message_behind() {
+fn a_follower_that_is_done_already_does_not_lose_what_it_is_handed() {
+    a_done_follower();
+}
+
+#[test]
+fn a_follower_that_is_done_and_keeps_what_it_is_handed_leaves_others_asleep() {
+    hangs_without(Part::HandingOn, a_done_follower);
+}
+
+fn half_a_message() {
     model("half a message", Some(2), || {
         let (main, renderer) = link(16);
         let caller = renderer.caller(0);
@@ -355,10 +360,19 @@ fn a_caller_that_gives_up_between_two_chunks_leaves_the_half_message_behind() {
     });
 }
 
-// ---- 3: code that is not ours --------------------------------------------------------------------------------------
+#[test]
+fn a_caller_that_gives_up_between_two_chunks_leaves_the_half_message_behind() {
+    half_a_message();
+}
 
 #[test]
-fn a_listener_may_block_on_a_lock_that_a_waiting_caller_holds() {
+fn a_caller_that_gives_up_and_announces_nobody_leaves_the_dispatcher_asleep() {
+    hangs_without(Part::AnnouncementOnLeaving, half_a_message);
+}
+
+// ---- 3: code that is not ours --------------------------------------------------------------------------------------
+
+fn a_listener_that_blocks() {
     model("a listener that blocks", Some(2), || {
         let (main, renderer) = link(16);
         let lock = Arc::new(Mutex::new(()));
@@ -390,7 +404,16 @@ fn a_listener_may_block_on_a_lock_that_a_waiting_caller_holds() {
 }
 
 #[test]
-fn a_waker_may_block_on_a_lock_that_a_following_caller_holds() {
+fn a_listener_may_block_on_a_lock_that_a_waiting_caller_holds() {
+    a_listener_that_blocks();
+}
+
+#[test]
+fn a_dispatcher_that_passes_the_role_to_nobody_blocks_with_the_caller_asleep() {
+    hangs_without(Part::PassingOn, a_listener_that_blocks);
+}
+
+fn a_waker_that_blocks() {
     model("a waker that blocks", Some(2), || {
         let (main, renderer) = link(16);
         let lock = Arc::new(Mutex::new(()));
@@ -413,10 +436,19 @@ fn a_waker_may_block_on_a_lock_that_a_following_caller_holds() {
     });
 }
 
-// ---- 7: the peer's death -------------------------------------------------------------------------------------------
+#[test]
+fn a_waker_may_block_on_a_lock_that_a_following_caller_holds() {
+    a_waker_that_blocks();
+}
 
 #[test]
-fn a_caller_learns_of_the_peers_death_after_what_it_left_in_the_ring() {
+fn a_leader_that_runs_wakers_with_the_role_blocks_for_ever() {
+    hangs_without(Part::LeavingToSettle, a_waker_that_blocks);
+}
+
+// ---- 7: the peer's death -------------------------------------------------------------------------------------------
+
+fn a_death_and_a_caller() {
     model("death, one caller", Some(3), || {
         let (main, renderer) = link(16);
         renderer.announce_dispatcher();
@@ -429,7 +461,11 @@ fn a_caller_learns_of_the_peers_death_after_what_it_left_in_the_ring() {
 }
 
 #[test]
-fn both_callers_learn_of_the_peers_death() {
+fn a_caller_learns_of_the_peers_death_after_what_it_left_in_the_ring() {
+    a_death_and_a_caller();
+}
+
+fn a_death_and_two_callers() {
     model("death, two callers", Some(2), || {
         let (main, renderer) = link(16);
         let callers = [renderer.caller(0), renderer.caller(1)];
@@ -438,6 +474,59 @@ fn both_callers_learn_of_the_peers_death() {
         let waited = callers.map(|caller| caller.join().unwrap());
         assert_eq!(waited, [Waited::Gone, Waited::Done]);
     });
+}
+
+#[test]
+fn both_callers_learn_of_the_peers_death() {
+    a_death_and_two_callers();
+}
+
+#[test]
+fn a_death_that_rings_no_caller_leaves_them_asleep() {
+    hangs_without(Part::RingOnDeath, a_death_and_a_caller);
+    hangs_without(Part::RingOnDeath, a_death_and_two_callers);
+}
+
+/// The link ends, and its dispatcher wants to see that nothing is left, while a caller leaves with its reply.
+fn an_end_while_a_caller_leaves() {
+    model("end against leave", Some(3), || {
+        let (main, renderer) = link(16);
+        main.send(0, 1, QUIET);
+        let is_draining = Arc::new(AtomicBool::new(false));
+        let dispatcher = {
+            let (side, is_draining) = (renderer.clone(), is_draining.clone());
+            thread::spawn(move || {
+                loop {
+                    side.bell.clear();
+                    let (word, expected) = side.pipe.dispatcher_word();
+                    if is_draining.load(Ordering::Acquire)
+                        && let Some(rx) = side.pipe.lead_or_want()
+                    {
+                        return side.pipe.step_aside(rx);
+                    }
+                    if side.pipe.dispatcher_may_sleep(false) == Ok(true) && side.bell.prepare() {
+                        side.pipe.sleep.on(word, expected, &side.bell, None);
+                    }
+                }
+            })
+        };
+        let caller = renderer.caller(0);
+        renderer.pipe.set_gone();
+        is_draining.store(true, Ordering::Release);
+        renderer.bell.ring();
+        caller.join().unwrap();
+        dispatcher.join().unwrap();
+    });
+}
+
+#[test]
+fn a_dispatcher_that_looks_whether_all_is_read_is_rung_by_the_caller_that_leaves() {
+    an_end_while_a_caller_leaves();
+}
+
+#[test]
+fn who_looks_for_the_end_before_it_looks_who_wants_the_role_leaves_the_dispatcher_asleep() {
+    hangs_without(Part::EndBehindWants, an_end_while_a_caller_leaves);
 }
 
 // ---- 8: no room ----------------------------------------------------------------------------------------------------
@@ -471,11 +560,10 @@ fn what_finds_no_room_is_drained_by_a_sleeping_dispatcher() {
 
 #[test]
 fn without_fences_what_finds_no_room_stays() {
-    loses_a_wake_up(full_with_a_sleeping_dispatcher);
+    hangs_without(Part::Fences, full_with_a_sleeping_dispatcher);
 }
 
-#[test]
-fn a_waiting_caller_drains_what_it_has_sent() {
+fn full_with_a_waiting_caller() {
     model("no room, drained by the caller", Some(2), || {
         let (main, renderer) = link(16);
         // As if asleep all the while: nobody rings the bell that it sleeps on.
@@ -485,6 +573,17 @@ fn a_waiting_caller_drains_what_it_has_sent() {
         assert_eq!(renderer.wait(0), Waited::Done);
         serving.join().unwrap();
     });
+}
+
+#[test]
+fn a_waiting_caller_drains_what_it_has_sent() {
+    full_with_a_waiting_caller();
+}
+
+#[test]
+fn who_sleeps_without_a_last_look_for_room_is_not_rung_for_it() {
+    hangs_without(Part::LookForRoom, full_with_a_waiting_caller);
+    hangs_without(Part::LookForRoom, both_full);
 }
 
 /// A caller, who leads, sleeps for room while a thread does what a dispatcher does meanwhile.
@@ -506,8 +605,7 @@ fn drained_by_a_caller_beside(name: &str, dispatches: fn(&Side)) {
 }
 
 /// The dispatcher drains as in its turn, and goes to sleep.
-#[test]
-fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
+fn a_dispatcher_that_drains() {
     drained_by_a_caller_beside("no room, drained by the caller beside a dispatcher", |side| {
         loop {
             side.bell.clear();
@@ -523,16 +621,29 @@ fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
     });
 }
 
-/// The dispatcher looks for room as in its turn, and then runs a callback that takes until the caller has its reply.
 #[test]
-fn a_dispatcher_that_has_looked_for_room_and_is_busy_then_lets_the_caller_be_rung_for_it() {
+fn a_dispatcher_that_has_looked_for_room_lets_the_caller_be_rung_for_it() {
+    a_dispatcher_that_drains();
+}
+
+/// The dispatcher looks for room as in its turn, and then runs a callback that takes until the caller has its reply.
+fn a_busy_dispatcher() {
     drained_by_a_caller_beside("no room, drained by the caller beside a busy dispatcher", |side| {
         side.pipe.drain_queue().expect("an honest peer");
     });
 }
 
 #[test]
-fn both_directions_full_at_once_are_drained() {
+fn a_dispatcher_that_has_looked_for_room_and_is_busy_then_lets_the_caller_be_rung_for_it() {
+    a_busy_dispatcher();
+}
+
+#[test]
+fn a_dispatcher_that_takes_back_a_sleeping_callers_wish_for_room_leaves_it_asleep() {
+    hangs_without(Part::WishBesideACaller, a_busy_dispatcher);
+}
+
+fn both_full() {
     model("both full", Some(2), || {
         let sides = <[_; 2]>::from(link(16));
         for side in &sides {
@@ -555,6 +666,11 @@ fn both_directions_full_at_once_are_drained() {
             dispatcher.join().unwrap();
         }
     });
+}
+
+#[test]
+fn both_directions_full_at_once_are_drained() {
+    both_full();
 }
 
 /// Each time the ring is full the reader sleeps, and nobody has rung it for what lies there.
@@ -582,7 +698,7 @@ fn quiet_messages_that_fill_the_ring_again_and_again_are_read() {
 
 #[test]
 fn who_is_rung_once_for_want_of_room_leaves_quiet_messages_unread() {
-    hangs_with(&RINGS_ONCE, || full_of_quiet_messages(1));
+    hangs_without(Part::SecondRing, || full_of_quiet_messages(1));
 }
 
 // ---- 9: futures ----------------------------------------------------------------------------------------------------
@@ -607,11 +723,10 @@ fn a_quiet_reply_is_read_once_its_future_waits() {
 
 #[test]
 fn without_fences_a_quiet_reply_is_left_unread() {
-    loses_a_wake_up(attend_against_publish);
+    hangs_without(Part::Fences, attend_against_publish);
 }
 
-#[test]
-fn a_future_that_begins_to_wait_while_a_caller_leaves_gets_its_reply() {
+fn attend_against_leave() {
     model("attend against leave", Some(2), || {
         let (main, renderer) = link(16);
         renderer.announce_dispatcher();
@@ -627,10 +742,24 @@ fn a_future_that_begins_to_wait_while_a_caller_leaves_gets_its_reply() {
     });
 }
 
-// ---- 10: bells, and what is counted ----------------------------------------------------------------------------------
+#[test]
+fn a_future_that_begins_to_wait_while_a_caller_leaves_gets_its_reply() {
+    attend_against_leave();
+}
 
 #[test]
-fn a_ring_is_seen_whenever_its_owner_goes_to_sleep() {
+fn a_future_that_has_nobody_announced_waits_for_ever() {
+    hangs_without(Part::AnnouncementForFutures, attend_against_publish);
+}
+
+#[test]
+fn a_caller_that_leaves_and_announces_nobody_leaves_a_future_waiting() {
+    hangs_without(Part::AnnouncementOnLeaving, attend_against_leave);
+}
+
+// ---- 10: bells, and what is counted ----------------------------------------------------------------------------------
+
+fn a_ring_against_sleep() {
     model("a bell", None, || {
         let bell = Bell::new();
         let handed = Arc::new(AtomicBool::new(false));
@@ -653,6 +782,16 @@ fn a_ring_is_seen_whenever_its_owner_goes_to_sleep() {
         }
         ringing.join().unwrap();
     });
+}
+
+#[test]
+fn a_ring_is_seen_whenever_its_owner_goes_to_sleep() {
+    a_ring_against_sleep();
+}
+
+#[test]
+fn without_the_bells_order_its_owner_sleeps_beside_what_is_handed_over() {
+    hangs_without(Part::Order(Pair::Bell), a_ring_against_sleep);
 }
 
 #[test]

@@ -189,6 +189,23 @@ fn an_announced_message_takes_only_what_has_arrived_and_a_discarded_end_gives_al
 }
 
 #[test]
+fn what_is_discarded_while_somebody_holds_the_role_is_given_back_when_that_is_passed_on() {
+    let Ends { main, renderer, budget, region, .. } = pipe(1024, 1 << 20, 1 << 20, 2 << 20);
+    send(&main, &message(0, 1 << 20)).unwrap();
+    read_all(&renderer).unwrap();
+    let waits = main.queued();
+    assert!(budget.used() > waits);
+    // As a caller that sleeps.
+    let rx = renderer.try_lead().expect("free");
+    renderer.set_gone();
+    renderer.discard();
+    assert!(budget.used() > waits, "it may be read now");
+    renderer.step_aside(rx);
+    assert_eq!(budget.used(), waits);
+    drop(region);
+}
+
+#[test]
 fn a_large_message_waits_for_the_budget_and_arrives_when_there_is_room() {
     let Ends { main, renderer, budget, .. } = pipe(1024, 1 << 20, 1 << 20, 10_000);
     send(&main, &message(1, 2000)).unwrap();

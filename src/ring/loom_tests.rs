@@ -3,9 +3,8 @@
 
 use super::*;
 use crate::region::Region;
-use crate::sync::{Pair, WEAKENED};
+use crate::sync::{Pair, Part, objection_without};
 use loom::thread;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const RING_AT: usize = 64;
 
@@ -59,14 +58,6 @@ fn carries(words: usize, records: &'static [&'static [u8]], bound: Option<usize>
     });
 }
 
-/// Runs a model with one pair weakened; loom must object.
-fn objects(pair: Pair, model: impl FnOnce()) {
-    WEAKENED.set(Some(pair));
-    let result = catch_unwind(AssertUnwindSafe(model));
-    WEAKENED.set(None);
-    assert!(result.is_err(), "loom did not see that {pair:?} needs its order");
-}
-
 const TWO: &[&[u8]] = &[b"the first", b"2nd"];
 const EMPTY: &[&[u8]] = &[b"", b"x", b""];
 /// In 8 words: 3 words, 3 words, 2 of padding, 3 words at the beginning again.
@@ -92,14 +83,14 @@ fn words_are_used_again_only_after_they_were_read() {
 
 #[test]
 fn without_publish_and_consume_a_record_is_torn() {
-    objects(Pair::PublishConsume, || carries(8, TWO, None));
-    objects(Pair::PublishConsume, || carries(8, WRAP, Some(3)));
+    objection_without(Part::Order(Pair::PublishConsume), || carries(8, TWO, None));
+    objection_without(Part::Order(Pair::PublishConsume), || carries(8, WRAP, Some(3)));
 }
 
 #[test]
 fn without_free_and_reuse_a_record_is_overwritten_while_it_is_read() {
-    objects(Pair::FreeReuse, || carries(8, WRAP, Some(3)));
-    objects(Pair::FreeReuse, || carries(8, FILL, Some(3)));
+    objection_without(Part::Order(Pair::FreeReuse), || carries(8, WRAP, Some(3)));
+    objection_without(Part::Order(Pair::FreeReuse), || carries(8, FILL, Some(3)));
 }
 
 #[test]

@@ -1,7 +1,6 @@
 use super::*;
-use crate::sync::{Arc, WEAKENED};
+use crate::sync::{Arc, objection_without};
 use loom::thread;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Two threads take the role as often as they get it; loom checks that nobody else is inside.
 fn exclusion() {
@@ -37,14 +36,10 @@ fn at_most_one_thread_holds_the_role_and_sees_the_last_ones_state() {
 
 #[test]
 fn without_the_roles_order_its_state_is_torn() {
-    WEAKENED.set(Some(Pair::Role));
-    let result = catch_unwind(AssertUnwindSafe(exclusion));
-    WEAKENED.set(None);
-    assert!(result.is_err(), "loom did not see that the role needs its order");
+    objection_without(Part::Order(Pair::Role), exclusion);
 }
 
-#[test]
-fn who_wants_the_role_gets_it_or_its_holder_is_told() {
+fn a_holder_and_one_that_wants() {
     loom::model(|| {
         let role = Arc::new(Role::new(()));
         let held = role.try_take().expect("free");
@@ -58,8 +53,7 @@ fn who_wants_the_role_gets_it_or_its_holder_is_told() {
     });
 }
 
-#[test]
-fn a_want_survives_two_holders_in_a_row() {
+fn two_holders_and_one_that_wants() {
     loom::model(|| {
         let role = Arc::new(Role::new(()));
         let holders: Vec<_> = (0..2)
@@ -72,6 +66,24 @@ fn a_want_survives_two_holders_in_a_row() {
         let told = holders.into_iter().map(|holder| holder.join().unwrap()).fold(false, |a, b| a | b);
         assert!(told || got, "the want was lost");
     });
+}
+
+#[test]
+fn who_wants_the_role_gets_it_or_its_holder_is_told() {
+    a_holder_and_one_that_wants();
+}
+
+#[test]
+fn a_want_survives_two_holders_in_a_row() {
+    two_holders_and_one_that_wants();
+}
+
+#[test]
+fn without_a_second_try_a_want_is_lost() {
+    for model in [a_holder_and_one_that_wants, two_holders_and_one_that_wants] {
+        let text = objection_without(Part::SecondTry, model);
+        assert!(text.contains("the want was lost"), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,6 @@
 use super::*;
-use crate::sync::WITHOUT_FENCES;
+use crate::sync::{Part, hangs_without};
 use loom::thread;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A callback waits for a task that another thread makes ready; loom finds a sleep without end.
 fn model_of_a_callback() {
@@ -34,10 +33,5 @@ fn a_callback_that_waits_misses_nothing_that_is_handed_over() {
 
 #[test]
 fn without_its_fences_it_sleeps_for_ever() {
-    WITHOUT_FENCES.set(true);
-    let result = catch_unwind(AssertUnwindSafe(model_of_a_callback));
-    WITHOUT_FENCES.set(false);
-    let panic = result.expect_err("loom did not see that the fences are needed");
-    let text = panic.downcast_ref::<String>().map_or("", String::as_str);
-    assert!(text.contains("deadlock"), "not a lost wake-up: {text}");
+    hangs_without(Part::Fences, model_of_a_callback);
 }

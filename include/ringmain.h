@@ -1179,7 +1179,8 @@ ringmain_result ringmain_main_new(const struct ringmain_main_config *config,
  * Callbacks run before this returns, with manual dispatch inside of it: those of calls that waited, and those that watch
  * `RINGMAIN_WATCH_GONE`. They must not free this handle, which is being freed: that would be a double free.
  *
- * Inside of a callback of this main it takes effect when the callback returns. The callbacks of calls that waited may
+ * Inside of a callback of this main it takes effect when the callback returns, and so it does inside of a callback of
+ * another handle that a callback of this main is freeing: two may free each other. The callbacks of calls that waited may
  * run after this has returned then, with their `user`, which must live until they have. No other thread may use the
  * handle any more.
  *
@@ -1591,7 +1592,8 @@ ringmain_result ringmain_renderer_frame(const struct ringmain_renderer *renderer
  *
  * Of a further frame it closes the frame alone, and ends what is registered there.
  *
- * Inside of a callback of this renderer it takes effect when the callback returns. The callbacks of calls that waited
+ * Inside of a callback of this renderer it takes effect when the callback returns, and so it does inside of a callback of
+ * another handle that a callback of this renderer is freeing: two may free each other. The callbacks of calls that waited
  * may run after this has returned then, with their `user`, which must live until they have. No other thread may use the
  * handle any more.
  *

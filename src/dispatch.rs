@@ -311,8 +311,11 @@ impl<R> Requests<R> {
         Ok(())
     }
 
-    pub(crate) fn ended(&mut self, id: u64) {
-        self.running.remove(&id);
+    /// A request has ended; another one may have its id meanwhile, once this one was cancelled.
+    pub(crate) fn ended(&mut self, id: u64, is_it: impl FnOnce(&R) -> bool) {
+        if self.running.get(&id).is_some_and(|(_, request)| is_it(request)) {
+            self.running.remove(&id);
+        }
     }
 
     /// The request to be cancelled, if it runs.
@@ -369,9 +372,14 @@ impl Deadlines {
         self.heap.len() >= SWEEP_FROM.max(2 * self.kept)
     }
 
-    /// Whether most entries may belong to calls that are over, `live` of which are not.
-    pub(crate) fn is_stale(&self, live: usize) -> bool {
-        self.is_long() && self.heap.len() / 2 > live
+    /// Whether most entries may belong to calls that are over, `live` of which are not. If not, it is not worth asking before
+    /// there are twice as many.
+    pub(crate) fn is_stale(&mut self, live: usize) -> bool {
+        let is_stale = self.is_long() && self.heap.len() / 2 > live;
+        if !is_stale {
+            self.kept = self.heap.len();
+        }
+        is_stale
     }
 
     pub(crate) fn retain(&mut self, mut is_live: impl FnMut(u32, u64) -> bool) {

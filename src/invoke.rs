@@ -205,10 +205,13 @@ impl<R: DeserializeOwned> Future for Invoke<R> {
                     return Poll::Ready(Err(error));
                 }
                 pending.attended = true;
-                if let Some(at) = this.deadline.filter(|_| !pending.is_timed) {
-                    pending.link.engine.add_deadline(at, pending.link.id, pending.id);
-                }
                 pending.link.attend();
+            }
+            // Perhaps a later one than that of an earlier poll.
+            if let Some(at) = this.deadline
+                && !std::mem::replace(&mut pending.is_timed, true)
+            {
+                pending.link.engine.add_deadline(at, pending.link.id, pending.id);
             }
             // A link that is gone fails what waits, by the dispatcher, once all that arrived is delivered.
             if !pending.call.is_done() {

@@ -166,7 +166,8 @@ impl IpcMain {
     }
 
     /// Stops accepting, closes every link, drops async handlers and ends the threads. Elsewhere than on the dispatcher it
-    /// returns when no callback runs or will run; there it returns at once, and the loop ends after the callback.
+    /// returns when no callback runs or will run; there it returns at once, and the loop ends after the callback. So it does
+    /// in a callback of another handle whose end the dispatcher waits for: two may end each other.
     /// Queues are not drained: [`WebContents::flush`] first. Idempotent.
     pub fn shutdown(&self) {
         self.engine.shutdown();

@@ -267,6 +267,21 @@ fn a_wait_or_a_future_whose_time_is_over_fails_and_cancels_its_handler() {
 }
 
 #[test]
+fn a_timeout_that_is_set_once_the_future_was_polled_counts() {
+    let (ipc_main, ipc_renderer) = pair();
+    let (_starts, drops) = never(&ipc_main);
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    ipc_renderer.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
+    let calls = [ipc_renderer.invoke::<()>("never", ()), web_contents.invoke::<()>("never", (), PATIENCE)];
+    for mut call in calls {
+        assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        let call = call.timeout(Duration::from_millis(20));
+        assert_eq!(bounded("the call", || block_on(call)).unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    next(&drops, "the end of main's handler");
+}
+
+#[test]
 fn many_deadlines_pass_in_whatever_order_they_were_set() {
     let (ipc_main, ipc_renderer) = pair();
     let (starts, _drops) = never(&ipc_main);

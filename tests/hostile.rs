@@ -29,6 +29,7 @@ use support::{
 #[test]
 fn children() {
     support::play(&[
+        ("futures learn of a hang-up", futures_learn_of_a_hang_up),
         ("handshakes", handshakes),
         ("half-open handshakes", half_open_handshakes),
         ("hangs up again and again", hangs_up_again_and_again),
@@ -1193,6 +1194,18 @@ fn answers_and_cancellations_of_nothing_do_nothing_and_an_id_in_use_cuts_the_lin
 
 fn calls() {
     Stage::new().leaks_nothing(|stage| {
+        let counted = Arc::new(());
+        let lives = Arc::downgrade(&counted);
+        stage
+            .ipc_main
+            .handle_async("counted", move |_event, (): ()| {
+                let counted = counted.clone();
+                async move {
+                    let _counted = counted;
+                    std::future::pending::<Result<(), ringmain::HandlerError>>().await
+                }
+            })
+            .unwrap();
         let mut hostile = stage.hostile();
         let ids = [1, 2, 15, 16, 17, 1 << 31, u64::MAX >> 1, u64::MAX];
         for call in ids {
@@ -1245,6 +1258,19 @@ fn calls() {
         hostile.send(&message(INVOKE, 1, 9, "never", 0, &[0x90]));
         hostile.ring_all();
         stage.is_cut(&hostile, "used the id of call 9 again", "an id in use");
+        // An id that is in use for another call since its first one was cancelled.
+        let before = lives.strong_count();
+        let mut hostile = stage.hostile();
+        hostile.send(&message(INVOKE, 1, 9, "counted", 0, &[0x90]));
+        hostile.ring_all();
+        until("it has started", || lives.strong_count() == before + 1);
+        hostile.send(&message(CANCEL, 1, 9, "", 0, &[]));
+        hostile.send(&message(INVOKE, 1, 9, "counted", 0, &[0x90]));
+        hostile.ring_all();
+        assert!(hostile.is_answered());
+        until("only the second one runs", || lives.strong_count() == before + 1);
+        stage.leaves(&mut hostile, "an id that was cancelled");
+        until("neither runs", || lives.strong_count() == before);
         // More calls than may wait.
         let mut hostile = stage.hostile();
         let mut refused = 0;
@@ -1716,6 +1742,40 @@ fn writes_on_after_it_has_hung_up() {
         has_slept
     };
     assert!((0..10).any(|_| sleeps_before_it_is_gone()), "it did not sleep until the link was gone");
+}
+
+#[test]
+fn futures_learn_of_a_hang_up_before_its_reason_is_known() {
+    alone("futures learn of a hang-up");
+}
+
+/// Tells, when it is woken, whether the link's reason is known.
+struct Reason(WebContents, std::sync::mpsc::Sender<bool>);
+
+impl Wake for Reason {
+    fn wake(self: Arc<Self>) {
+        let _ = self.1.send(self.0.gone_reason().is_some());
+    }
+}
+
+fn futures_learn_of_a_hang_up() {
+    let stage = Stage::new();
+    let hostile = stage.hostile();
+    let web_contents = stage.web_contents(&hostile);
+    let mut call = Box::pin(web_contents.invoke::<i64>("ask", (), 4 * PATIENCE));
+    let (tell, told) = channel();
+    let waker = Waker::from(Arc::new(Reason(web_contents.clone(), tell)));
+    assert!(call.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    // The process lives: a second goes by before main takes that for its reason.
+    rustix::net::shutdown(&hostile.connection.socket, rustix::net::Shutdown::Both).unwrap();
+    assert!(!next(&told, "the end of the call"), "it was told after the reason");
+    let error = match call.as_mut().poll(&mut Context::from_waker(&waker)) {
+        Poll::Ready(result) => result.unwrap_err(),
+        Poll::Pending => panic!("woken for nothing"),
+    };
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    drop(call);
+    stage.end_of(hostile.id(), "a hang-up");
 }
 
 /// How often it gave its core back by itself.

@@ -126,6 +126,37 @@ fn kind<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorKind {
     result.unwrap_err().kind()
 }
 
+#[test]
+fn two_polled_handles_may_end_each_other_in_their_listeners() {
+    let (ipc_main, ipc_renderer) = pair(manual(), IpcRenderer::builder().dispatch(Dispatch::Manual));
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    let (main_slot, renderer_slot) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+    let (main_is_there, renderer_is_there) = (Gate::default(), Gate::default());
+    let (opens, waits, takes) = (main_is_there.clone(), renderer_is_there.clone(), renderer_slot.clone());
+    ipc_main.on("end", move |_, ()| {
+        opens.open();
+        waits.wait();
+        drop(takes.lock().unwrap().take());
+    });
+    let takes = main_slot.clone();
+    ipc_renderer.on("end", move |_, ()| {
+        renderer_is_there.open();
+        main_is_there.wait();
+        drop(takes.lock().unwrap().take());
+    });
+    let sends = ipc_renderer.clone();
+    let pumps = (Pump::of(ipc_main.clone()), Pump::of(ipc_renderer.clone()));
+    *main_slot.lock().unwrap() = Some(ipc_main);
+    *renderer_slot.lock().unwrap() = Some(ipc_renderer);
+    sends.send("end", ()).unwrap();
+    web_contents.send("end", ()).unwrap();
+    // Each ends with its handle.
+    bounded("both ends", move || {
+        let (Pump(main, _), Pump(renderer, _)) = &pumps;
+        until("both are over", || [main, renderer].iter().all(|pump| pump.as_ref().unwrap().is_finished()));
+    });
+}
+
 // ---- poll -------------------------------------------------------------------------------------------------------
 
 #[test]

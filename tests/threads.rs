@@ -224,6 +224,104 @@ fn shutdown_on_the_dispatcher_returns_at_once_and_the_loop_ends_after_the_callba
 }
 
 #[test]
+fn two_handles_may_end_each_other_in_their_listeners() {
+    let (ipc_main, ipc_renderer) = pair();
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    let (main_slot, renderer_slot) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+    let (main_is_there, renderer_is_there) = (Gate::default(), Gate::default());
+    let (tell, told) = channel();
+    let (opens, waits) = (main_is_there.clone(), renderer_is_there.clone());
+    let (takes, tells) = (renderer_slot.clone(), tell.clone());
+    ipc_main.on("end", move |_, ()| {
+        opens.open();
+        waits.wait();
+        drop(takes.lock().unwrap().take());
+        tells.send("the renderer").unwrap();
+    });
+    let takes = main_slot.clone();
+    ipc_renderer.on("end", move |_, ()| {
+        renderer_is_there.open();
+        main_is_there.wait();
+        drop(takes.lock().unwrap().take());
+        tell.send("main").unwrap();
+    });
+    let sends = ipc_renderer.clone();
+    *main_slot.lock().unwrap() = Some(ipc_main);
+    *renderer_slot.lock().unwrap() = Some(ipc_renderer);
+    sends.send("end", ()).unwrap();
+    web_contents.send("end", ()).unwrap();
+    let mut ended = [next(&told, "one end"), next(&told, "the other end")];
+    ended.sort_unstable();
+    assert_eq!(ended, ["main", "the renderer"]);
+}
+
+#[test]
+fn what_an_accept_policy_captured_is_dropped_once_the_links_are_closed() {
+    /// Joins a thread that waits for an answer which never comes.
+    struct Joins(Arc<Mutex<Option<std::thread::JoinHandle<()>>>>);
+    impl Drop for Joins {
+        fn drop(&mut self) {
+            let thread = self.0.lock().unwrap().take();
+            let _ = thread.map(std::thread::JoinHandle::join);
+        }
+    }
+    let directory = support::TempDir::new();
+    let slot: Arc<Mutex<_>> = Arc::default();
+    let joins = Joins(slot.clone());
+    let accept = move |_: &Credentials| {
+        let _ = &joins;
+        true
+    };
+    let (ipc_main, ipc_renderer) = pair_of(builder().runtime_dir(&*directory).accept(accept));
+    ipc_main.listen("main").unwrap();
+    ipc_main.handle_async("never", |_, ()| std::future::pending::<std::result::Result<(), HandlerError>>()).unwrap();
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    let calls = ipc_renderer.clone();
+    let calling = std::thread::spawn(move || drop(calls.invoke::<()>("never", ()).wait()));
+    *slot.lock().unwrap() = Some(calling);
+    until("the call waits", || web_contents.stats().open_requests == 1);
+    bounded("the end of main", move || drop(ipc_main));
+    drop(ipc_renderer);
+}
+
+/// Whether what is removed while main is told of an error of it is removed before that has ended.
+fn is_removed_meanwhile(channel: &str, remove: impl FnOnce(&IpcMain, &ListenerId) -> bool + Send + 'static) -> bool {
+    let (ipc_main, ipc_renderer) = pair();
+    let gate = Gate::default();
+    let waits = gate.clone();
+    ipc_main.on_error(move |_| waits.wait());
+    let listener = match channel {
+        "unfit" => ipc_main.on("unfit", |_, (_number,): (i64,)| {}),
+        _ => ipc_main.on(channel, |_, ()| panic!("of a listener")),
+    };
+    ipc_main.handle("call", |_, ()| -> std::result::Result<(), HandlerError> { panic!("of a handler") }).unwrap();
+    match channel {
+        "call" => drop(ipc_renderer.invoke::<()>("call", ())),
+        _ => ipc_renderer.send(channel, ()).unwrap(),
+    }
+    gate.reached();
+    let (tell, told) = channel_of_bool();
+    let handle = ipc_main.clone();
+    let removing = std::thread::spawn(move || tell.send(remove(&handle, &listener)).unwrap());
+    // Long before the gate gives up.
+    let removed = told.recv_timeout(PATIENCE / 3);
+    gate.open();
+    removing.join().unwrap();
+    removed.unwrap_or(false)
+}
+
+fn channel_of_bool() -> (std::sync::mpsc::Sender<bool>, std::sync::mpsc::Receiver<bool>) {
+    channel()
+}
+
+#[test]
+fn a_removal_does_not_wait_for_the_hook_that_is_told_of_an_error_of_what_is_removed() {
+    assert!(is_removed_meanwhile("unfit", |_, listener| listener.remove()), "arguments that do not fit");
+    assert!(is_removed_meanwhile("panics", |_, listener| listener.remove()), "a panic of a listener");
+    assert!(is_removed_meanwhile("call", |ipc_main, _| ipc_main.remove_handler("call")), "a panic of a handler");
+}
+
+#[test]
 fn the_owner_may_be_dropped_by_its_own_listener() {
     let (ipc_main, ipc_renderer) = pair();
     let (gone, is_gone) = channel();

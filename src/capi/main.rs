@@ -102,7 +102,8 @@ pub unsafe extern "C" fn ringmain_main_new(
 /// Callbacks run before this returns, with manual dispatch inside of it: those of calls that waited, and those that watch
 /// `RINGMAIN_WATCH_GONE`. They must not free this handle, which is being freed: that would be a double free.
 ///
-/// Inside of a callback of this main it takes effect when the callback returns. The callbacks of calls that waited may
+/// Inside of a callback of this main it takes effect when the callback returns, and so it does inside of a callback of
+/// another handle that a callback of this main is freeing: two may free each other. The callbacks of calls that waited may
 /// run after this has returned then, with their `user`, which must live until they have. No other thread may use the
 /// handle any more.
 ///

@@ -176,7 +176,8 @@ pub unsafe extern "C" fn ringmain_renderer_frame(
 ///
 /// Of a further frame it closes the frame alone, and ends what is registered there.
 ///
-/// Inside of a callback of this renderer it takes effect when the callback returns. The callbacks of calls that waited
+/// Inside of a callback of this renderer it takes effect when the callback returns, and so it does inside of a callback of
+/// another handle that a callback of this renderer is freeing: two may free each other. The callbacks of calls that waited
 /// may run after this has returned then, with their `user`, which must live until they have. No other thread may use the
 /// handle any more.
 ///

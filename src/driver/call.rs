@@ -297,7 +297,8 @@ impl Request {
             self.link.open_requests.fetch_sub(1, Ordering::Relaxed);
         }
         if *self.is_task.get_mut() {
-            self.link.requests.lock().ended(self.id);
+            let this = std::ptr::from_mut(self).cast_const();
+            self.link.requests.lock().ended(self.id, |request| std::ptr::eq(request.as_ptr(), this));
         }
         if !*self.answered.get_mut() {
             self.fail(&record(REPLY_NEVER_SENT, "reply was never sent"));

@@ -245,6 +245,11 @@ impl Engine {
             }
             links.insert(id, link.clone());
         }
+        // Behind that: who shuts down closes the links that are there.
+        if let Err(error) = self.check_running() {
+            self.discard(&link);
+            return Err(error);
+        }
         failpoint::reached("before welcome");
         // Last: nobody is greeted who is refused afterwards.
         sys::send_message(&*socket, &welcome, &fds).map_err(|error| {

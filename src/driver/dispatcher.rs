@@ -278,8 +278,13 @@ impl Dispatcher {
         self.links.values().any(Entry::has_queue)
     }
 
+    /// When to look again for what nobody rings for.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
     /// When there is something to do at the latest.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    fn next_deadline(&self) -> Option<Instant> {
         self.engine.deadlines.lock().next().into_iter().chain(self.retry_at).min()
     }
 
@@ -830,6 +835,8 @@ impl Dispatcher {
                 if let Some(entry) = self.links.get_mut(&id) {
                     entry.draining = false;
                 }
+                // Only the reason is waited for from here on.
+                self.fail_calls(&link);
                 link.feed(|machine, now| machine.drained(now));
                 return true;
             } else if !self.read_ahead(&link, false) {
@@ -983,7 +990,10 @@ impl Dispatcher {
                 entry.rings = 0;
             }
         }
-        wake_all(&mut self.wakers, &self.engine);
+        if !self.wakers.is_empty() {
+            self.recent.clear(&self.engine);
+            wake_all(&mut self.wakers, &self.engine);
+        }
         if let Some(violation) = violation {
             link.violation(violation);
         }
@@ -1154,7 +1164,10 @@ impl Dispatcher {
             let text = format!("No handler registered for '{channel}'");
             return request.fail(&record(call::NO_HANDLER, &text));
         };
-        match catch_unwind(AssertUnwindSafe(|| handler(request, payload))) {
+        let handled = catch_unwind(AssertUnwindSafe(|| handler(request, payload)));
+        // Before anything else that is foreign runs, for which whoever removes it would wait.
+        contain("the drop of a handler", || drop(handler), &self.engine);
+        match handled {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.is_malformed() => link.violation(error),
             Ok(Err(error)) => request.fail(&record(call::BAD_ARGUMENTS, &error.to_string())),
@@ -1162,7 +1175,6 @@ impl Dispatcher {
                 request.panicked(channel, &panic_text(payload));
             }
         }
-        contain("the drop of a handler", || drop(handler), &self.engine);
     }
 
     // ---- the end ------------------------------------------------------------------------------------------------
@@ -1170,7 +1182,7 @@ impl Dispatcher {
     /// Closes what is open and drops what is registered, with nothing held.
     pub(super) fn end(&mut self) {
         let engine = self.engine.clone();
-        engine.watch.stop_listening();
+        let listened = engine.watch.stop_listening();
         let end = |link: &Arc<Link>| {
             link.close();
             // Its wish to drain is not heard any more, and no exit is waited for.
@@ -1180,6 +1192,7 @@ impl Dispatcher {
             });
         };
         engine.all_links().iter().for_each(end);
+        contain("the drop of an accept policy", || drop(listened), &engine);
         // Those that were made while we closed, and what closing has caused.
         let mut links = engine.all_links();
         while let Some(command) = engine.next_command() {

@@ -109,6 +109,8 @@ struct Inbox {
     bytes: usize,
     /// A leading caller does not read on because of us.
     is_full: bool,
+    /// The link is gone: what a caller has read meanwhile is delivered to nobody.
+    is_over: bool,
 }
 
 /// What main sends before the renderer has connected waits here.
@@ -944,6 +946,7 @@ impl Link {
     /// The peer is gone and all of it delivered: what still waits is dropped, and the budget of the process given back,
     /// though somebody may keep a handle.
     pub(crate) fn discard(&self) {
+        self.inbox.lock().is_over = true;
         while self.next_in_inbox().is_some() {} // a link cut as corrupt delivers nothing more
         let mut early = self.early.lock();
         let waiting = std::mem::take(&mut early.messages);
@@ -1072,6 +1075,11 @@ impl Link {
         let bytes = message.len();
         self.engine.budget.force(bytes);
         let mut inbox = self.inbox.lock();
+        if inbox.is_over {
+            drop(inbox);
+            self.engine.budget.give_back(bytes);
+            return;
+        }
         inbox.bytes += bytes;
         self.inbox_bytes.store(inbox.bytes.max(1), Ordering::Release);
         inbox.messages.push_back(message);

@@ -29,6 +29,8 @@ pub(crate) struct Manual {
     waiting: Waiting,
     /// A deadline was added that is earlier than all others.
     has_sooner: AtomicBool,
+    /// When the last poll wants to look again, for who may not disturb the next one.
+    retry_at: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -114,7 +116,7 @@ impl Engine {
         let text = if self.is_dispatcher(this_thread()) {
             "a callback runs inside poll on this thread: it returns first; to wait for an answer in it use wait_polling"
         } else if self.is_stopping() {
-            return Ok(state.lock()); // whoever ends the handle has it: there is an end to come
+            return Err(is_over()); // whoever ends the handle has it, and may wait for this thread in a hook
         } else {
             "another thread polls this handle now: one at a time"
         };
@@ -138,7 +140,9 @@ impl Engine {
             return Err(is_over());
         }
         let running = Running::begin(self);
-        let (ran, more) = state.dispatcher(self).run_budget(budget, timer);
+        let dispatcher = state.dispatcher(self);
+        let (ran, more) = dispatcher.run_budget(budget, timer);
+        *manual.retry_at.lock() = dispatcher.retry_at();
         drop(running);
         if self.is_stopping() {
             let relay = self.end_in(&mut state);
@@ -163,6 +167,7 @@ impl Engine {
         let dispatcher = state.dispatcher(self);
         self.bell.awake();
         let found = dispatcher.wait(until);
+        *manual.retry_at.lock() = dispatcher.retry_at();
         if let Some(timer) = manual.timer.get()
             && (found || !dispatcher.arm(timer))
         {
@@ -173,12 +178,8 @@ impl Engine {
 
     /// When a poll has something to do at the latest, as far as is known now.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let known = match &self.manual {
-            // Whoever polls now knows better.
-            Some(manual) => manual.state.try_lock().and_then(|state| state.dispatcher.as_ref()?.next_deadline()),
-            None => None,
-        };
-        known.into_iter().chain(self.deadlines.lock().next()).min()
+        let retry_at = self.manual.as_ref().and_then(|manual| *manual.retry_at.lock());
+        retry_at.into_iter().chain(self.deadlines.lock().next()).min()
     }
 
     /// A descriptor that is readable as long as a poll would find something.
@@ -265,7 +266,9 @@ impl Engine {
     /// The end of manual dispatch, on the calling thread: returns when no callback runs or will run.
     pub(super) fn end_manual(self: &Arc<Self>) {
         let Some(manual) = &self.manual else { return };
-        let relay = self.end_in(&mut manual.state.lock());
+        let mut state = manual.state.lock();
+        let relay = self.end_in(&mut state);
+        drop(state);
         end_relay(relay);
     }
 

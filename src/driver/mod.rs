@@ -213,6 +213,42 @@ impl Serving {
     }
 }
 
+/// Threads that wait for the end of a handle, with who serves that.
+static WAIT_FOR_ENDS: Mutex<Vec<(u64, Arc<Serving>)>> = Mutex::new(Vec::new());
+
+/// The calling thread waits for the end of a handle as long as this lives.
+struct WaitsForEnd(u64);
+
+impl WaitsForEnd {
+    /// None where whoever serves that handle waits, perhaps by way of others, for the end of what this thread serves: two
+    /// that end each other in callbacks would never return.
+    fn begin(of: &Arc<Serving>) -> Option<Self> {
+        let this = this_thread();
+        let mut waits = WAIT_FOR_ENDS.lock();
+        let mut server = of.now.load(Ordering::Relaxed);
+        for _ in 0..=waits.len() {
+            if server == this {
+                return None;
+            }
+            // The last of a thread is the one that it is in.
+            let Some((_, next)) = waits.iter().rev().find(|(thread, _)| *thread == server) else { break };
+            server = next.now.load(Ordering::Relaxed);
+        }
+        waits.push((this, of.clone()));
+        Some(Self(this))
+    }
+}
+
+impl Drop for WaitsForEnd {
+    fn drop(&mut self) {
+        let mut waits = WAIT_FOR_ENDS.lock();
+        let last = waits.iter().rposition(|(thread, _)| *thread == self.0);
+        let ended = last.map(|index| waits.remove(index));
+        drop(waits);
+        drop(ended);
+    }
+}
+
 /// One `IpcMain` or one `IpcRenderer` at work.
 pub(crate) struct Engine {
     side: Side,
@@ -767,23 +803,26 @@ impl Engine {
         self.receiver.close();
     }
 
-    /// Ends both threads. On the dispatcher it returns at once and the loop ends after the callback; elsewhere it
-    /// returns when no callback runs or will run. Idempotent, from any thread.
+    /// Ends both threads. On the dispatcher it returns at once and the loop ends after the callback, and so it does where
+    /// that callback waits for the end of what this thread serves; elsewhere it returns when no callback runs or will run.
+    /// Idempotent, from any thread.
     pub(crate) fn shutdown(self: &Arc<Self>) {
         if self.is_forked() {
             return;
         }
         self.stop();
         self.relays.stop();
-        self.watch.stop_listening();
+        let listened = self.watch.stop_listening();
         self.ring();
         // Now and not by the dispatcher alone: it may sit in a callback that waits for an answer.
         for link in self.all_links() {
             link.close();
         }
+        contain("the drop of an accept policy", || drop(listened), self);
         if self.is_dispatcher(this_thread()) {
             return;
         }
+        let Some(_waits) = WaitsForEnd::begin(&self.serving) else { return };
         if self.manual.is_some() {
             self.end_manual();
         }

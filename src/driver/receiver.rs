@@ -228,16 +228,16 @@ impl Receiver {
     }
 
     /// Runs the listeners that were there when the snapshot was taken. What a panic or arguments that do not fit leave
-    /// is told to `on_error`, and the next one runs.
+    /// is one of `errors`, and the next one runs: whoever drops the snapshot tells them to `on_error` after that, or removing
+    /// one of these listeners would wait for the hook.
     fn run(
         self: &Arc<Self>,
         snapshot: &Snapshot<Listener>,
         event: &str,
         delivery: &Delivery<'_>,
+        errors: &mut Vec<Error>,
     ) -> Result<(), wire::ValueError> {
-        let engine = &delivery.link.engine;
-        // Number 0 is nobody: this process has emitted the event itself.
-        let (link, channel) = (Some(delivery.link.id).filter(|id| *id != 0), delivery.channel);
+        let (engine, channel) = (&delivery.link.engine, delivery.channel);
         for entry in snapshot.iter() {
             if entry.is_once() {
                 let claim = self.change().claim(event, entry);
@@ -251,24 +251,16 @@ impl Receiver {
                 }
             }
             let listener = entry.listener();
-            let report = |error| match delivery.is_local {
-                // In the midst of whoever called `emit`.
-                true => engine.report_later(link, Some(channel), error),
-                false => engine.report(link, Some(channel), error),
-            };
             match catch_unwind(AssertUnwindSafe(|| listener(delivery))) {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if error.is_malformed() => return Err(error),
                 Ok(Err(error)) => {
-                    let error = Error::new(
-                        ErrorKind::BadArguments,
-                        format!("the arguments do not fit what a listener of '{channel}' takes: {error}"),
-                    );
-                    report(error);
+                    let text = format!("the arguments do not fit what a listener of '{channel}' takes: {error}");
+                    errors.push(Error::new(ErrorKind::BadArguments, text));
                 }
                 Err(payload) => {
                     let text = format!("a listener of '{channel}' panicked: {}", panic_text(payload));
-                    report(Error::new(ErrorKind::HandlerPanicked, text));
+                    errors.push(Error::new(ErrorKind::HandlerPanicked, text));
                 }
             }
         }
@@ -282,9 +274,25 @@ impl Receiver {
         event: &str,
         delivery: &Delivery<'_>,
     ) -> Result<(), String> {
-        let ran = self.run(&snapshot, event, delivery).map_err(|error| error.to_string());
+        let mut errors = Vec::new();
+        let ran = self.run(&snapshot, event, delivery, &mut errors).map_err(|error| error.to_string());
         contain("the drop of a listener", || drop(snapshot), &delivery.link.engine);
+        report(errors, delivery);
         ran
+    }
+}
+
+/// Tells what listeners have left.
+fn report(errors: Vec<Error>, delivery: &Delivery<'_>) {
+    let engine = &delivery.link.engine;
+    // Number 0 is nobody: this process has emitted the event itself.
+    let (link, channel) = (Some(delivery.link.id).filter(|id| *id != 0), Some(delivery.channel));
+    for error in errors {
+        match delivery.is_local {
+            // In the midst of whoever called `emit`.
+            true => engine.report_later(link, channel, error),
+            false => engine.report(link, channel, error),
+        }
     }
 }
 
@@ -321,11 +329,13 @@ impl Recent {
         let limits = &delivery.link.engine.wire_limits;
         wire::check_args(delivery.payload, limits, self.kept.is_none()).map_err(|error| error.to_string())?;
         let Some((_, _, snapshot)) = &self.kept else { return Ok(false) };
-        let ran = receiver.run(snapshot, channel, delivery).map_err(|error| error.to_string());
+        let mut errors = Vec::new();
+        let ran = receiver.run(snapshot, channel, delivery, &mut errors).map_err(|error| error.to_string());
         // One that has run its once, or removed another, must not keep it: what that captured is dropped now.
-        if receiver.version.load(Ordering::Acquire) != version {
+        if !errors.is_empty() || receiver.version.load(Ordering::Acquire) != version {
             self.clear(&delivery.link.engine);
         }
+        report(errors, delivery);
         ran.map(|()| true)
     }
 }

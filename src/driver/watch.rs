@@ -4,7 +4,7 @@
 use super::connect::{Credentials, Handshake, Listening};
 use super::link::exit_of;
 use super::sockets::{Closer, MOST_UNCLOSED, PeerSocket};
-use super::{Engine, Link, ThreadHooks};
+use super::{Engine, Link, ThreadHooks, contain};
 use crate::config::ThreadRole;
 use crate::error::{Error, ErrorKind, Result, is_scarcity};
 use crate::failpoint;
@@ -91,6 +91,10 @@ impl Watch {
         let added = add();
         // A deadline began with the link.
         self.look_at_deadlines();
+        // Closed meanwhile: whoever did that has found nothing here to forget.
+        if link.gone_reason().is_some() {
+            self.forget(link);
+        }
         added
     }
 
@@ -203,9 +207,11 @@ impl Watch {
     }
 
     /// Accepts nobody any more; the sockets' files are removed.
-    pub(crate) fn stop_listening(&self) {
+    #[must_use = "their policies are foreign: dropped with nothing held, once the links are closed"]
+    pub(crate) fn stop_listening(&self) -> Vec<Arc<Listening>> {
         self.deaf.store(true, Ordering::Release);
-        for listening in self.listeners.lock().drain(..) {
+        let listeners = std::mem::take(&mut *self.listeners.lock());
+        for listening in &listeners {
             let _ = self.poller.remove(listening.socket());
             listening.close();
             // Who waits to be accepted would be closed with it, at once.
@@ -213,6 +219,7 @@ impl Watch {
                 drop(self.socket_of(socket));
             }
         }
+        listeners
     }
 
     pub(crate) fn stop(&self) {
@@ -266,7 +273,7 @@ impl Watch {
                 }
             }
         }
-        self.stop_listening();
+        let listened = self.stop_listening();
         let links: Vec<_> = self.links.lock().drain().map(|(_, link)| link).collect();
         for link in links {
             if let Some(pidfd) = link.pidfd.get().filter(|_| link.is_child())
@@ -277,6 +284,7 @@ impl Watch {
             self.remove(&link);
         }
         self.handshakes.lock().clear();
+        contain("the drop of an accept policy", || drop(listened), engine);
     }
 
     fn link(&self, id: u32) -> Option<Arc<Link>> {
@@ -296,7 +304,9 @@ impl Watch {
                 if link.pipe().is_none() {
                     self.socket(&link, buffer);
                 }
-                let is_exiting = link.is_lost() && sys::process_is_exiting(link.pid());
+                // In the handshake it is not lost before the reason is told.
+                let is_ending = link.is_lost() || link.socket.get().is_none();
+                let is_exiting = is_ending && sys::process_is_exiting(link.pid());
                 link.feed(|machine, now| {
                     if is_exiting {
                         machine.process_is_exiting(now);

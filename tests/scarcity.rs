@@ -485,11 +485,10 @@ fn connects_without_descriptors_of_processes() {
 }
 
 /// Calls that it goes without.
-const DISPENSABLE: [&[Refused]; 3] =
-    [&[call(libc::SYS_futex_waitv)], &[call(libc::SYS_pidfd_open), PEER_PIDFD], &[call(libc::SYS_membarrier)]];
+const DISPENSABLE: [&[Refused]; 2] = [&[call(libc::SYS_futex_waitv)], &[call(libc::SYS_pidfd_open), PEER_PIDFD]];
 
 #[test]
-fn without_futex_waitv_pidfds_or_membarrier_everything_works_and_every_end_is_learnt() {
+fn without_futex_waitv_or_pidfds_everything_works_and_every_end_is_learnt() {
     for (index, refused) in DISPENSABLE.iter().enumerate() {
         for errno in [libc::ENOSYS, libc::EPERM] {
             let mut command = child("lives without");

@@ -38,6 +38,7 @@ fn children() {
         ("takes lanes at the limit", takes_lanes_at_the_limit),
         ("ends at the limit", ends_at_the_limit),
         ("lanes are refused", lanes_are_refused),
+        ("the flag is unknown", the_flag_is_unknown),
         ("keeps handles", keeps_handles),
         ("address space", address_space),
         ("sends a large text when told", sends_a_large_text_when_told),
@@ -769,6 +770,35 @@ fn lanes_are_refused() {
     until_held(&before, expected);
     drop(bystander);
     answering.join().unwrap();
+}
+
+#[test]
+fn where_memory_that_cannot_be_executed_is_not_known_links_and_lanes_have_other_memory() {
+    alone("the flag is unknown");
+}
+
+fn the_flag_is_unknown() {
+    /// With just what is asked for first: `MFD_CLOEXEC`, `MFD_ALLOW_SEALING`, `MFD_NOEXEC_SEAL`.
+    const WITH_FLAG: Refused = Refused { call: libc::SYS_memfd_create, with: Some((1, 0b1011)) };
+    for errno in [libc::EINVAL, libc::EACCES] {
+        let opens = std::thread::spawn(move || -> ringmain::Result<()> {
+            let ipc_main = ipc_main();
+            adds(&ipc_main);
+            let renderer = ipc_main.attach()?;
+            refuse(&[WITH_FLAG], errno);
+            let mut ours: Lane = ipc_main.all_web_contents()[0].lane("lane", &lane_config())?;
+            let theirs = renderer.lane("lane", &lane_config())?;
+            let answering = std::thread::spawn(move || answers_by(theirs));
+            asks_by(&mut ours);
+            drop(ours);
+            answering.join().unwrap();
+            answers(&ipc_main.attach()?);
+            Ok(())
+        });
+        let opened = opens.join().unwrap();
+        // Another error is not taken for that.
+        assert_eq!(opened.is_ok(), errno == libc::EINVAL, "{opened:?}");
+    }
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------

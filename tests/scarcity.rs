@@ -757,6 +757,7 @@ fn lanes_are_refused() {
     }
     // What the renderer could not map is not lost.
     let ours = renderer.lane("lane", &lane_config()).unwrap();
+    until("its offer has come", || held().descriptors == before.descriptors + 1);
     let waits = held();
     let taking = attached.clone();
     let takes_it = std::thread::spawn(move || {

@@ -4,7 +4,10 @@
 
 mod support;
 
-use ringmain::{Backing, Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcRenderer, Wait, WebContents};
+use ringmain::{
+    Backing, Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcRenderer, LaneConfig, LaneDuplex, LaneError, Wait,
+    WakePolicy, WebContents,
+};
 use rustix::fs::{FlockOperation, Mode};
 use rustix::process::{Resource, Rlimit, Signal, WaitOptions};
 use std::fs::Permissions;
@@ -32,6 +35,10 @@ fn children() {
         ("calls are refused", calls_are_refused),
         ("connects without descriptors of processes", connects_without_descriptors_of_processes),
         ("lives without", lives_without),
+        ("takes lanes at the limit", takes_lanes_at_the_limit),
+        ("ends at the limit", ends_at_the_limit),
+        ("lanes are refused", lanes_are_refused),
+        ("the flag is unknown", the_flag_is_unknown),
         ("keeps handles", keeps_handles),
         ("address space", address_space),
         ("sends a large text when told", sends_a_large_text_when_told),
@@ -59,7 +66,35 @@ fn answers(ipc_renderer: &IpcRenderer) {
     assert_eq!(sum, 5);
 }
 
-/// A renderer that answers, and waits for an answer that never comes.
+/// The ends of one lane have the same type.
+type Lane = LaneDuplex<u64, u64>;
+
+/// Who waits sleeps at once, and a renderer waits as long as a test does.
+fn lane_config() -> LaneConfig {
+    LaneConfig::new().capacity(8).spin(Duration::ZERO).open_timeout(PATIENCE)
+}
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Answers by the lane until it is closed.
+fn answers_by(mut lane: Lane) {
+    let mut asked = 0;
+    while lane.recv_request_until(&mut asked, soon()).is_ok() {
+        lane.send_response(&(asked + 1)).unwrap();
+    }
+}
+
+fn asks_by(lane: &mut Lane) {
+    for question in 0..10 {
+        let mut answer = 0;
+        lane.exchange(&question, &mut answer, soon()).unwrap();
+        assert_eq!(answer, question + 1);
+    }
+}
+
+/// A renderer that answers, also by a lane, and waits for an answer that never comes.
 fn serves() {
     let waits = std::env::var("TEST_WAITS").is_ok();
     let ipc_renderer = IpcRenderer::builder().wait(Wait::Park).connect().unwrap();
@@ -68,6 +103,8 @@ fn serves() {
     if waits {
         let waiting = ipc_renderer.clone();
         std::thread::spawn(move || waiting.invoke::<()>("never", ()).wait());
+        let taking = ipc_renderer.clone();
+        std::thread::spawn(move || answers_by(taking.lane("lane", &lane_config()).unwrap()));
     }
     ipc_renderer.send("here", ()).unwrap();
     until_disconnected(&ipc_renderer);
@@ -449,11 +486,10 @@ fn connects_without_descriptors_of_processes() {
 }
 
 /// Calls that it goes without.
-const DISPENSABLE: [&[Refused]; 3] =
-    [&[call(libc::SYS_futex_waitv)], &[call(libc::SYS_pidfd_open), PEER_PIDFD], &[call(libc::SYS_membarrier)]];
+const DISPENSABLE: [&[Refused]; 2] = [&[call(libc::SYS_futex_waitv)], &[call(libc::SYS_pidfd_open), PEER_PIDFD]];
 
 #[test]
-fn without_futex_waitv_pidfds_or_membarrier_everything_works_and_every_end_is_learnt() {
+fn without_futex_waitv_or_pidfds_everything_works_and_every_end_is_learnt() {
     for (index, refused) in DISPENSABLE.iter().enumerate() {
         for errno in [libc::ENOSYS, libc::EPERM] {
             let mut command = child("lives without");
@@ -484,6 +520,10 @@ fn lives_without() {
         next(&here, "the renderer");
         next(&calls, "its call that waits");
         serve_both_ways(&renderer, &attached);
+        let mut lane: Lane = renderer.lane("lane", &lane_config()).unwrap();
+        asks_by(&mut lane);
+        assert_eq!(lane.recv_response_until(&mut 0, Instant::now()), Err(LaneError::TimedOut));
+        let sleeps = std::thread::spawn(move || lane.recv_response_until(&mut 0, soon()));
         let waiting = renderer.clone();
         let waits = std::thread::spawn(move || waiting.invoke::<usize>("none there", (), PATIENCE).wait());
         assert_eq!(waits.join().unwrap().unwrap_err().kind(), ErrorKind::NoHandler);
@@ -500,6 +540,7 @@ fn lives_without() {
             _ => (GoneReason::Killed { signal: 9 }, ExitStatus::Killed(9)),
         };
         assert_eq!(reason, expected, "{end}");
+        assert_eq!(sleeps.join().unwrap(), Err(LaneError::Closed), "{end}");
         assert_eq!(renderer.send("late", ()).unwrap_err().kind(), ErrorKind::Disconnected);
         until("it is reaped", || !lives(pid) && support::stat(pid).is_none());
         until("how it ended is known", || renderer.process().exit_status().is_some());
@@ -555,6 +596,210 @@ fn keeps_handles() {
     assert_eq!(told, [spawned[0].id(), spawned[1].id(), kept.id()]);
     drop(ipc_main);
     until("nothing is held", || held().mappings == 0);
+}
+
+// ---- lanes --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn lanes_of_a_renderer_with_no_descriptor_left_wait_and_are_there_when_it_has_one_again() {
+    let ipc_main = ipc_main();
+    adds(&ipc_main);
+    let (here, used_up) = (received::<()>(&ipc_main, "here"), received::<()>(&ipc_main, "used up"));
+    let waits = received::<()>(&ipc_main, "waits");
+    let renderer = spawn(&ipc_main, "takes lanes at the limit");
+    next(&here, "the renderer");
+    let attached = ipc_main.attach().unwrap();
+    let open = |name: &str| -> Lane { renderer.lane(name, &lane_config()).unwrap() };
+    let mut before = open("before");
+    asks_by(&mut before);
+    next(&used_up, "that it has none left");
+    let mut lanes = vec![open("first"), open("second")];
+    // Dropped before it is taken: the next of this name comes in its place.
+    drop(open("third"));
+    lanes.push(open("third"));
+    next(&waits, "that it has learnt of them");
+    for lane in &mut lanes {
+        let moment = Instant::now() + Duration::from_millis(1);
+        assert_eq!(lane.exchange(&7, &mut 0, moment), Err(LaneError::TimedOut), "nobody has it");
+        assert!(lane.is_open());
+    }
+    serve_both_ways(&renderer, &attached);
+    asks_by(&mut before);
+    renderer.send("free", ()).unwrap();
+    lanes.push(open("later"));
+    lanes.iter_mut().for_each(asks_by);
+    asks_by(&mut before);
+    serve_both_ways(&renderer, &attached);
+    renderer.close(PATIENCE).unwrap();
+    until("it ended without a panic", || renderer.process().exit_status() == Some(ExitStatus::Exited(Some(0))));
+}
+
+fn takes_lanes_at_the_limit() {
+    let ipc_renderer = IpcRenderer::builder().wait(Wait::Park).connect().unwrap();
+    ipc_renderer.handle("length", |_event, (text,): (String,)| Ok(text.len())).unwrap();
+    let (tell, told) = channel();
+    ipc_renderer.on_error(move |report| drop(tell.send(report.error.to_string())));
+    let (free, may_free) = channel::<()>();
+    ipc_renderer.on("free", move |_event, (): ()| free.send(()).unwrap());
+    ipc_renderer.send("here", ()).unwrap();
+    let take = |name: &'static str| {
+        let lane = ipc_renderer.lane(name, &lane_config()).unwrap();
+        std::thread::spawn(move || answers_by(lane))
+    };
+    take("before");
+    let all = use_up_descriptors();
+    assert_eq!(free_descriptors(), 0);
+    ipc_renderer.send("used up", ()).unwrap();
+    let report = next(&told, "that a lane waits");
+    // As long as some further tries.
+    let patience = Duration::from_millis(300);
+    let timed_out = ipc_renderer.lane::<Lane>("first", &lane_config().open_timeout(patience)).unwrap_err();
+    assert_eq!(timed_out.kind(), ErrorKind::Timeout);
+    for text in [&report, &timed_out.to_string()] {
+        for part in ["a lane of main's waits", "Too many open files", "RLIMIT_NOFILE"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    ipc_renderer.send("waits", ()).unwrap();
+    next(&may_free, "that descriptors may be free again");
+    assert!(told.try_recv().is_err(), "told once, however often it is tried");
+    drop(all);
+    ["first", "second", "third", "later"].into_iter().for_each(|name| drop(take(name)));
+    until_disconnected(&ipc_renderer);
+}
+
+#[test]
+fn a_renderer_that_has_no_descriptor_for_a_lane_learns_the_end_of_its_link_and_who_waits_for_the_lane_does() {
+    let ipc_main = ipc_main();
+    let (used_up, waits) = (received::<()>(&ipc_main, "used up"), received::<()>(&ipc_main, "waits"));
+    let renderer = spawn(&ipc_main, "ends at the limit");
+    next(&used_up, "that it has none left");
+    let mut lane: Lane = renderer.lane("lane", &lane_config()).unwrap();
+    next(&waits, "that it has learnt of the lane");
+    renderer.close(PATIENCE).unwrap();
+    assert_eq!(lane.exchange(&1, &mut 0, soon()), Err(LaneError::Closed));
+    until("it ended without a panic", || renderer.process().exit_status() == Some(ExitStatus::Exited(Some(0))));
+}
+
+fn ends_at_the_limit() {
+    let ipc_renderer = IpcRenderer::builder().connect().unwrap();
+    let (tell, told) = channel();
+    ipc_renderer.on_error(move |report| drop(tell.send(report.error.to_string())));
+    let taking = ipc_renderer.clone();
+    let takes = std::thread::spawn(move || taking.lane::<Lane>("lane", &lane_config().open_timeout(LONG)).map(drop));
+    let _all = use_up_descriptors();
+    ipc_renderer.send("used up", ()).unwrap();
+    next(&told, "that a lane waits");
+    ipc_renderer.send("waits", ()).unwrap();
+    assert_eq!(takes.join().unwrap().unwrap_err().kind(), ErrorKind::Disconnected);
+    until_disconnected(&ipc_renderer);
+}
+
+#[test]
+fn a_lane_that_cannot_be_made_is_an_error_that_says_so_keeps_nothing_and_leaves_its_name_to_the_next() {
+    alone("lanes are refused");
+}
+
+fn lanes_are_refused() {
+    /// Of shared memory alone: a thread has to have memory of its own.
+    const MAP_SHARED: Refused = Refused { call: libc::SYS_mmap, with: Some((3, libc::MAP_SHARED as u32)) };
+    const START: &[Refused] = &[call(libc::SYS_clone3), call(libc::SYS_clone)];
+    const OF_MAIN: [(&[Refused], i32, &str); 6] = [
+        (&[call(libc::SYS_memfd_create)], libc::EMFILE, "cannot make the"),
+        (&[call(libc::SYS_memfd_create)], libc::ENOSYS, "cannot make the"),
+        (&[call(libc::SYS_fallocate)], libc::ENOSPC, "cannot make the"),
+        (&[MAP_SHARED], libc::ENOMEM, "cannot make the"),
+        (&[call(libc::SYS_sendmsg)], libc::ENOBUFS, "cannot hand the lane 'lane' to renderer"),
+        (START, libc::EAGAIN, "cannot start the thread that wakes for a lane"),
+    ];
+    let ipc_main = ipc_main();
+    adds(&ipc_main);
+    let attached = ipc_main.attach().unwrap();
+    let renderer = ipc_main.all_web_contents().remove(0);
+    let (mut bystander, asked): (Lane, Lane) = {
+        let ours = renderer.lane("bystander", &lane_config()).unwrap();
+        (ours, attached.lane("bystander", &lane_config()).unwrap())
+    };
+    let answering = std::thread::spawn(move || answers_by(asked));
+    asks_by(&mut bystander);
+    let before = settled_held();
+    let takes = |name: &str| -> Lane { attached.lane(name, &lane_config()).unwrap() };
+    let mut works = |mut ours: Lane, mut theirs: Lane, what: &str| {
+        let (mut asked, mut answer) = (0, 0);
+        ours.send_request(&1).unwrap();
+        theirs.recv_request_until(&mut asked, soon()).unwrap();
+        theirs.send_response(&(asked + 1)).unwrap();
+        ours.recv_response_until(&mut answer, soon()).unwrap();
+        assert_eq!(answer, 2, "{what}");
+        drop((ours, theirs));
+        asks_by(&mut bystander);
+        answers(&attached);
+    };
+    let refused = |errno: i32, expected: &str, error: Error| {
+        let of_system = std::io::Error::from_raw_os_error(errno).to_string();
+        println!("{error}");
+        assert_eq!(error.kind(), ErrorKind::System, "{error}");
+        assert!(error.to_string().contains(expected) && error.to_string().contains(&of_system), "{error}");
+    };
+    for (calls, errno, expected) in OF_MAIN {
+        let (opening, config) = (renderer.clone(), lane_config().wake(WakePolicy::Relay));
+        let opens = std::thread::spawn(move || {
+            refuse(calls, errno);
+            opening.lane::<Lane>("lane", &config).map(drop)
+        });
+        refused(errno, expected, opens.join().unwrap().expect_err(expected));
+        // One that could not wake has been offered already: the renderer finds it dropped when it takes the next.
+        if errno != libc::EAGAIN {
+            until_held(&before, expected);
+        }
+        works(renderer.lane("lane", &lane_config()).unwrap(), takes("lane"), expected);
+        until_held(&before, expected);
+    }
+    // What the renderer could not map is not lost.
+    let ours = renderer.lane("lane", &lane_config()).unwrap();
+    until("its offer has come", || held().descriptors == before.descriptors + 1);
+    let waits = held();
+    let taking = attached.clone();
+    let takes_it = std::thread::spawn(move || {
+        refuse(&[MAP_SHARED], libc::ENOMEM);
+        taking.lane::<Lane>("lane", &lane_config()).map(drop)
+    });
+    let expected = "cannot map the lane 'lane'";
+    refused(libc::ENOMEM, expected, takes_it.join().unwrap().expect_err(expected));
+    until_held(&waits, expected);
+    works(ours, takes("lane"), expected);
+    until_held(&before, expected);
+    drop(bystander);
+    answering.join().unwrap();
+}
+
+#[test]
+fn where_memory_that_cannot_be_executed_is_not_known_links_and_lanes_have_other_memory() {
+    alone("the flag is unknown");
+}
+
+fn the_flag_is_unknown() {
+    /// With just what is asked for first: `MFD_CLOEXEC`, `MFD_ALLOW_SEALING`, `MFD_NOEXEC_SEAL`.
+    const WITH_FLAG: Refused = Refused { call: libc::SYS_memfd_create, with: Some((1, 0b1011)) };
+    for errno in [libc::EINVAL, libc::EACCES] {
+        let opens = std::thread::spawn(move || -> ringmain::Result<()> {
+            let ipc_main = ipc_main();
+            adds(&ipc_main);
+            let renderer = ipc_main.attach()?;
+            refuse(&[WITH_FLAG], errno);
+            let mut ours: Lane = ipc_main.all_web_contents()[0].lane("lane", &lane_config())?;
+            let theirs = renderer.lane("lane", &lane_config())?;
+            let answering = std::thread::spawn(move || answers_by(theirs));
+            asks_by(&mut ours);
+            drop(ours);
+            answering.join().unwrap();
+            answers(&ipc_main.attach()?);
+            Ok(())
+        });
+        let opened = opens.join().unwrap();
+        // Another error is not taken for that.
+        assert_eq!(opened.is_ok(), errno == libc::EINVAL, "{opened:?}");
+    }
 }
 
 // ---- memory -------------------------------------------------------------------------------------------------------

@@ -122,6 +122,8 @@ pub(crate) struct Lanes {
     /// On a renderer: what main has offered and nobody has taken.
     offers: Mutex<Vec<(LaneOffer, OwnedFd)>>,
     offered: Condvar,
+    /// On a renderer: why an offer waits in the socket.
+    held_back: Mutex<Option<String>>,
     /// On main: the Welcome has gone out, before which nothing else may.
     is_greeted: AtomicBool,
 }
@@ -322,13 +324,13 @@ impl Link {
                 }
             };
             if is_over && !offers.iter().any(|(offer, _)| offer.name == name) && !self.is_lost() {
+                let why = match &*self.lanes.held_back.lock() {
+                    Some(why) => why.clone(),
+                    None => "its end is opened by WebContents::lane with the same name".to_string(),
+                };
                 return Err(Error::new(
                     ErrorKind::Timeout,
-                    format!(
-                        "main has not opened the lane '{name}' within {:?}: its end is opened by WebContents::lane with \
-                         the same name",
-                        demand.open_timeout
-                    ),
+                    format!("main has not opened the lane '{name}' within {:?}: {why}", demand.open_timeout),
                 ));
             }
         }
@@ -366,8 +368,16 @@ impl Link {
         LaneParts { state: lease.0.clone(), lease, region, outgoing, incoming, is_main, sleep, is_locked, engine }
     }
 
+    /// An offer cannot be taken out of the socket now. What is to be reported, once until the next one is taken.
+    pub(super) fn lane_held_back(&self, error: std::io::Error) -> Option<Error> {
+        let error = Error::system("a lane of main's waits until its descriptor can be taken", error);
+        let before = self.lanes.held_back.lock().replace(error.to_string());
+        before.is_none().then_some(error)
+    }
+
     /// Main has sent something by the socket of this renderer.
     pub(super) fn lane_offered(&self, bytes: &[u8], mut fds: Vec<OwnedFd>) -> Result<(), String> {
+        *self.lanes.held_back.lock() = None;
         let offer = LaneOffer::decode(bytes)?;
         let (Some(fd), true) = (fds.pop(), fds.is_empty()) else {
             return Err(format!("the lane '{}' came with another number of descriptors than one", offer.name));

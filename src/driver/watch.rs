@@ -25,8 +25,8 @@ const KIND: u64 = 0xffff_ffff << 32;
 /// Handshakes that one process may have begun and not finished, and no more than half of `max_renderers`.
 const HANDSHAKES_OF_A_PROCESS: usize = 64;
 
-/// How long a listening socket rests after `accept` failed for want of descriptors or memory.
-const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long a socket rests after `accept`, or to take a lane, failed for want of descriptors or memory.
+const REST: Duration = Duration::from_millis(100);
 
 /// Connections that may wait for a `poll` to ask the accept policy; further ones wait in the socket.
 const TO_BE_ASKED: u32 = 64;
@@ -40,6 +40,8 @@ pub(crate) struct Watch {
     listeners: Mutex<Vec<Arc<Listening>>>,
     /// Children without a pidfd that ended and were reaped.
     ended: Mutex<Vec<u32>>,
+    /// Links whose lanes wait in the socket for a free descriptor; it is not looked at meanwhile.
+    held_back: Mutex<Vec<u32>>,
     closer: Arc<Closer>,
     stopping: AtomicBool,
     deaf: AtomicBool,
@@ -58,6 +60,7 @@ impl Watch {
             handshakes: Mutex::default(),
             listeners: Mutex::default(),
             ended: Mutex::default(),
+            held_back: Mutex::default(),
             closer: Arc::default(),
             stopping: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
@@ -233,7 +236,11 @@ impl Watch {
         let mut resting: Option<Instant> = None;
         while !self.stopping.load(Ordering::Acquire) {
             let now = Instant::now();
-            let deadline = self.expire(now, &mut buffer).into_iter().chain(resting).min();
+            let deadline = self.expire(now, &mut buffer);
+            if resting.is_none() && !self.held_back.lock().is_empty() {
+                resting = Some(now + REST);
+            }
+            let deadline = deadline.into_iter().chain(resting).min();
             let timeout = deadline.map(|at| at.saturating_duration_since(now));
             if let Err(error) = self.poller.wait(&mut events, timeout) {
                 engine.report(None, None, Error::system("cannot wait for sockets", error));
@@ -241,6 +248,7 @@ impl Watch {
             }
             if resting.is_some_and(|until| Instant::now() >= until) {
                 resting = self.end_rest();
+                self.look_at_held_back();
             }
             for event in &events {
                 let low = event.token as u32;
@@ -261,7 +269,7 @@ impl Watch {
                             && !self.accept(engine, &listening)
                         {
                             self.rest(true);
-                            resting = Some(Instant::now() + ACCEPT_REST);
+                            resting = Some(Instant::now() + REST);
                         }
                     }
                     _ => {
@@ -326,11 +334,16 @@ impl Watch {
             let Some(socket) = link.socket.get() else { return };
             if link.pipe().is_some() && !link.engine.is_main() {
                 // Main, whom we trust, hands over the memory of lanes.
-                match sys::receive_message(&*socket, buffer, 1) {
+                match sys::receive_or_leave(&*socket, buffer, 1) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                    Err(error) if is_scarcity(&error) => {
-                        let what = "a lane of main's is lost: its descriptor could not be taken";
-                        link.engine.report(None, None, Error::system(what, error));
+                    // It stays in the socket. Behind the end of the link nobody wants it.
+                    Err(error) if is_scarcity(&error) && !sys::hung_up(&*socket).unwrap_or(true) => {
+                        let _ = self.poller.remove(&*socket);
+                        self.held_back.lock().push(link.id);
+                        if let Some(error) = link.lane_held_back(error) {
+                            link.engine.report(None, None, error);
+                        }
+                        return;
                     }
                     Ok(found) if !found.eof => {
                         let text = match found.truncated {
@@ -449,10 +462,26 @@ impl Watch {
         }
     }
 
+    /// Looks again at the sockets that lanes wait in.
+    fn look_at_held_back(&self) {
+        let held_back = std::mem::take(&mut *self.held_back.lock());
+        for link in held_back.into_iter().filter_map(|id| self.link(id)) {
+            let Some(socket) = link.socket.get() else { continue };
+            let added = self.poller.add(&*socket, SOCKET | u64::from(link.id), sys::Interest::READ);
+            if added.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+                self.held_back.lock().push(link.id);
+            }
+            // Given up meanwhile, when there was nothing to be removed.
+            if link.socket.get().is_none() {
+                let _ = self.poller.remove(&*socket);
+            }
+        }
+    }
+
     /// Looks at the listening sockets again. When it is to be tried once more, if the kernel had no room for one of them:
     /// nobody would be accepted there any more.
     pub(crate) fn end_rest(&self) -> Option<Instant> {
-        (!self.rest(false)).then(|| Instant::now() + ACCEPT_REST)
+        (!self.rest(false)).then(|| Instant::now() + REST)
     }
 
     /// Looks away from the listening sockets for a moment, or back at them. False: the kernel had no room for one of them.

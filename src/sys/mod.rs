@@ -8,7 +8,7 @@
 //! | memory | `create_sealed_memory`, `check_sealed`, `allocate`, `Mapping`, `populate`, `ForkGuard`, `dont_fork`; for named memory `shm_open`, `ShmName`, `shm_unlink`, `list_shm` |
 //! | futex | `futex_wait`, `futex_wake`, `WaitTwo` |
 //! | poll | `EventFd`, `Timer`, `Poller`, `wait_readable` |
-//! | socket | `socket_pair`, `check_socket_path`, `listen_at`, `accept`, `connect_at`, `unlink_socket`; `send_message`, `receive_message`, `peek_message`, `peek`, `has_unread`, `receive_nothing`; `shut_socket`, `refuse_descriptors`, `peer_credentials`, `peer_pidfd`, `is_unix_seqpacket` |
+//! | socket | `socket_pair`, `check_socket_path`, `listen_at`, `accept`, `connect_at`, `unlink_socket`; `send_message`, `receive_message`, `receive_or_leave`, `peek_message`, `peek`, `has_unread`, `hung_up`, `receive_nothing`; `shut_socket`, `refuse_descriptors`, `peer_credentials`, `peer_pidfd`, `is_unix_seqpacket` |
 //! | process | `pidfd_open`, `pidfd_reap`, `pidfd_kill`, `pidfd_ended`, `child_wait`, `child_reap`, `child_kill`, `process_start_time`, `process_is_exiting`, `spawn_with_fd`, `claim_fd` |
 //! | thread | `spawn_thread`, `with_ordinary_scheduling`, `allowed_cpus`, `is_real_time` |
 //! | files | `runtime_dir`, `ensure_private_dir`, `LockFile` |

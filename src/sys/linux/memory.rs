@@ -329,6 +329,20 @@ mod tests {
     }
 
     #[test]
+    fn sealed_memory_cannot_be_executed_nor_made_so_where_the_kernel_knows_that() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::NOEXEC_SEAL;
+        if rustix::fs::memfd_create("probe", flags).is_err_and(|error| error == rustix::io::Errno::INVAL) {
+            println!("this kernel (before Linux 6.3) knows no such memory");
+            return;
+        }
+        let fd = create_sealed_memory("data", 4096, &[0..4096]).expect("create");
+        let mode = rustix::fs::fstat(&fd).expect("stat").st_mode;
+        assert_eq!(mode & 0o111, 0, "mode {mode:o}");
+        assert!(rustix::fs::fcntl_get_seals(&fd).expect("seals").contains(SealFlags::EXEC));
+        assert_eq!(rustix::fs::fchmod(&fd, Mode::RWXU), Err(rustix::io::Errno::PERM));
+    }
+
+    #[test]
     fn memory_that_cannot_be_had_is_an_error_with_the_size() {
         for len in [0, usize::MAX] {
             let error = create_sealed_memory("impossible", len, &[0..len]).expect_err("created");

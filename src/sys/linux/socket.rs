@@ -144,7 +144,18 @@ pub(crate) fn receive_message(fd: impl AsFd, buf: &mut [u8], max_fds: usize) -> 
     receive(fd.as_fd(), buf, max_fds, RecvFlags::CMSG_CLOEXEC)
 }
 
-/// The same, but the message stays, with whatever descriptors came along: `truncated` tells of these. To take them, even only
+/// The same, but the message stays where `EMFILE` or the like is answered. To look at a message takes copies of its
+/// descriptors, so that it is removed only when they are here.
+pub(crate) fn receive_or_leave(fd: impl AsFd, buf: &mut [u8], max_fds: usize) -> io::Result<Received> {
+    let fd = fd.as_fd();
+    let found = receive(fd, buf, max_fds, RecvFlags::PEEK | RecvFlags::CMSG_CLOEXEC)?;
+    if !found.eof {
+        receive_nothing(fd)?;
+    }
+    Ok(found)
+}
+
+/// The first message is looked at, with whatever descriptors came along: `truncated` tells of these. To take them, even only
 /// to drop them, may take its time.
 pub(crate) fn peek_message(fd: impl AsFd, buf: &mut [u8]) -> io::Result<Received> {
     receive(fd.as_fd(), buf, 0, RecvFlags::PEEK)
@@ -192,8 +203,8 @@ fn receive(fd: BorrowedFd<'_>, buf: &mut [u8], max_fds: usize, flags: RecvFlags)
 }
 
 /// Nothing read: the end of the connection, or an empty message of a peer that is still there?
-fn hung_up(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let revents = poll_until(fd, PollFlags::RDHUP, Some(Instant::now()))?;
+pub(crate) fn hung_up(fd: impl AsFd) -> io::Result<bool> {
+    let revents = poll_until(fd.as_fd(), PollFlags::RDHUP, Some(Instant::now()))?;
     Ok(revents.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR))
 }
 
@@ -401,6 +412,43 @@ mod tests {
             0
         });
         assert_eq!(exit, Exit::Code(0), "the tens say what failed, the ones in which row of {TABLE:?}");
+    }
+
+    #[test]
+    fn a_message_whose_descriptor_finds_no_room_in_our_table_stays_and_is_taken_once_later() {
+        let _alone = alone();
+        let (a, b) = socket_pair().expect("pair");
+        send_message(&a, b"first", &[memory().as_fd()]).expect("send");
+        send_message(&a, b"second", &[]).expect("send");
+        // In a copy of the process, whose limit is nobody else's.
+        let exit = in_fork(|| {
+            let mut buf = [0; 8];
+            let before = open_fds();
+            let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+            let none = rustix::process::Rlimit { current: Some(0), ..limit };
+            for _ in 0..3 {
+                let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, none);
+                let refused = receive_or_leave(&b, &mut buf, 1);
+                let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit);
+                if !refused.is_err_and(|error| crate::error::is_scarcity(&error)) || open_fds() != before {
+                    return 1;
+                }
+            }
+            let Ok(first) = receive_or_leave(&b, &mut buf, 1) else { return 2 };
+            if (&buf[..first.len], first.fds.len(), first.truncated, first.eof) != (b"first", 1, false, false) {
+                return 3;
+            }
+            // The copy that was looked at, and none of what was taken away.
+            if open_fds() != before + 1 {
+                return 4;
+            }
+            let Ok(second) = receive_or_leave(&b, &mut buf, 1) else { return 5 };
+            if (&buf[..second.len], second.fds.len(), second.truncated) != (b"second", 0, false) {
+                return 6;
+            }
+            u8::from(receive_or_leave(&b, &mut buf, 1).is_ok()) * 7
+        });
+        assert_eq!(exit, Exit::Code(0));
     }
 
     #[test]

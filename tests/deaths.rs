@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::{
-    Child, Gate, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main, line, lives, next,
-    received, refuse, say, shared_memory_of, signal, spawn, stop, until, until_disconnected, until_said,
+    Child, Gate, Held, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main,
+    leaves_nothing, line, lives, next, received, refuse, say, settled_held, shared_memory_of, signal, spawn, stop,
+    until, until_disconnected, until_held, until_said,
 };
 
 #[test]
@@ -40,6 +41,9 @@ fn children() {
         ("becomes another program when told", becomes_another_program_when_told),
         ("late where pidfds are refused", late_where_pidfds_are_refused),
         ("main whose host waits", main_whose_host_waits),
+        ("main whose renderer is stopped", main_whose_renderer_is_stopped),
+        ("main whose renderer starts another program", main_whose_renderer_starts_another_program),
+        ("main whose renderer becomes another program", main_whose_renderer_becomes_another_program),
         ("main that leaves a name", main_that_leaves_a_name),
         ("connects by name", connects_by_name),
     ]);
@@ -460,6 +464,7 @@ fn renderer_of_the_middle() {
         .on("unblock", move |_event, (): ()| told.send(()))
         .connect_to("test")
         .unwrap();
+    let before = settled_held();
     let stuck = Gate::default();
     let (report, blocks) = (test.clone(), stuck.clone());
     let tells_idle = test.clone();
@@ -472,9 +477,11 @@ fn renderer_of_the_middle() {
         .connect()
         .unwrap();
     let (report, hook) = (test.clone(), middle.clone());
+    let (hook_end, hook_ends) = channel();
     middle.on_disconnected(move |reason| {
         assert_eq!(hook.gone_reason().as_ref(), Some(reason));
         report.send("disconnected", (format!("{reason:?}"),)).unwrap();
+        hook_end.send(()).unwrap();
     });
     let waits: [fn(&IpcRenderer) -> ringmain::Result<()>; 3] = [
         |to| to.invoke("never", ()).wait(),
@@ -499,6 +506,11 @@ fn renderer_of_the_middle() {
     assert_eq!(middle.send("late", ()).unwrap_err().kind(), ErrorKind::Disconnected);
     next(&tells, "leave of the test");
     stuck.open();
+    next(&hook_ends, "the hook");
+    drop(middle);
+    // Less the socket that it was born with.
+    until_held(&Held { descriptors: before.descriptors - 1, ..before }, "a renderer whose main was killed");
+    test.send("all is back", ()).unwrap();
     until_disconnected(&test);
 }
 
@@ -510,6 +522,7 @@ fn kill_of_main_in_the_middle(blocked: bool) {
     let ready = received::<(u32,)>(&ipc_main, "ready");
     let ended = received::<(String,)>(&ipc_main, "ended");
     let disconnected = received::<(String,)>(&ipc_main, "disconnected");
+    let all_is_back = received::<()>(&ipc_main, "all is back");
     let mut middle = child("main in the middle");
     middle.env("TEST_DIRECTORY", &*directory).env("TEST_LAST", if blocked { "block" } else { "idle" });
     let middle = Child(ipc_main.spawn(middle).unwrap());
@@ -527,6 +540,7 @@ fn kill_of_main_in_the_middle(blocked: bool) {
     renderer.send("unblock", ()).unwrap();
     let (_, (reason,)) = next(&disconnected, "the hook");
     assert_eq!(reason, "Exited { code: None }");
+    next(&all_is_back, "the renderer's count");
     // Nothing is left of the one that was killed but its name, which the next one takes over.
     assert_eq!(shared_memory_of(middle.process().id()), [""; 0]);
     assert_eq!(directory.names(), own);
@@ -596,36 +610,42 @@ fn asks_once() {
 }
 
 #[test]
-fn a_stopped_renderer_is_not_gone_and_its_call_and_messages_wait_for_it() {
+fn a_stopped_renderer_is_not_gone_and_its_call_and_messages_wait_for_it_and_killed_then_it_leaves_nothing() {
+    alone("main whose renderer is stopped");
+}
+
+fn main_whose_renderer_is_stopped() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let (asked, asks) = channel();
-    let (answer, answers) = futures::channel::oneshot::channel::<String>();
-    let answers = Mutex::new(Some(answers));
     ipc_main
         .handle_async("ask", move |_event, (): ()| {
-            let answers = answers.lock().unwrap().take();
-            asked.send(()).unwrap();
-            async move { Ok(answers.expect("asked once").await?) }
+            let (answer, answers) = futures::channel::oneshot::channel::<String>();
+            asked.send(answer).unwrap();
+            async move { Ok(answers.await?) }
         })
         .unwrap();
     let answered = received::<(String,)>(&ipc_main, "answered");
-    let child = spawn(&ipc_main, "asks once");
-    next(&asks, "the call");
-    stop(child.process().id());
-    answer.send("at last".to_string()).unwrap();
-    let text = "x".repeat(100_000);
-    for _ in 0..20 {
-        child.send("more than its ring holds", (&text,)).unwrap();
-    }
-    let error = child.flush(Duration::from_millis(20)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(child.is_connected());
-    assert!(gone.try_recv().is_err() && answered.try_recv().is_err());
-    signal(child.process().id(), Signal::CONT);
-    assert_eq!(next(&answered, "the answer").1.0, "at last");
-    child.flush(PATIENCE).unwrap();
-    assert!(gone.try_recv().is_err());
+    leaves_nothing("main after a renderer that was stopped", || {
+        let child = spawn(&ipc_main, "asks once");
+        let answer = next(&asks, "the call");
+        stop(child.process().id());
+        answer.send("at last".to_string()).unwrap();
+        let text = "x".repeat(100_000);
+        for _ in 0..20 {
+            child.send("more than its ring holds", (&text,)).unwrap();
+        }
+        let error = child.flush(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(child.is_connected());
+        assert!(gone.try_recv().is_err() && answered.try_recv().is_err());
+        signal(child.process().id(), Signal::CONT);
+        assert_eq!(next(&answered, "the answer").1.0, "at last");
+        child.flush(PATIENCE).unwrap();
+        assert!(gone.try_recv().is_err());
+        child.process().kill().unwrap();
+        assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
+    });
 }
 
 fn main_that_is_stopped() {
@@ -715,21 +735,28 @@ impl Drop for Orphans {
 
 #[test]
 fn a_kill_is_noticed_though_a_program_that_the_renderer_has_started_holds_its_socket() {
+    alone("main whose renderer starts another program");
+}
+
+fn main_whose_renderer_starts_another_program() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let started = received::<([u32; 2],)>(&ipc_main, "started");
-    let child = spawn(&ipc_main, "starts another program");
-    let orphans = Orphans(next(&started, "the renderer").1.0);
     let sockets = |pid: u32| {
         let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         let is_socket = |path: std::path::PathBuf| path.to_string_lossy().starts_with("socket:");
         fds.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(is_socket)).count()
     };
-    // What the test itself was given by its own parent reaches both.
-    assert_eq!(sockets(orphans.0[0]), sockets(orphans.0[1]) + 1, "the first holds the renderer's socket");
-    child.process().kill().unwrap();
-    assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
-    assert!(orphans.0.into_iter().all(lives));
+    leaves_nothing("main beside programs that outlive their renderer", || {
+        let child = spawn(&ipc_main, "starts another program");
+        let orphans = Orphans(next(&started, "the renderer").1.0);
+        // What the test itself was given by its own parent reaches both.
+        assert_eq!(sockets(orphans.0[0]), sockets(orphans.0[1]) + 1, "the first holds the renderer's socket");
+        child.process().kill().unwrap();
+        assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
+        assert!(orphans.0.into_iter().all(lives));
+        orphans
+    });
     nothing_more(&ipc_main, &gone);
 }
 
@@ -746,21 +773,35 @@ fn become_cat() -> ! {
 
 #[test]
 fn a_renderer_that_becomes_another_program_has_closed_its_link_while_its_process_lives_on() {
+    alone("main whose renderer becomes another program");
+}
+
+fn main_whose_renderer_becomes_another_program() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let last = received::<()>(&ipc_main, "last");
-    let mut program = child("becomes another program");
-    program.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let child = Child(ipc_main.spawn(program).unwrap());
-    next(&last, "its last message");
-    assert_eq!(next(&gone, "its end"), (child.id(), GoneReason::Closed));
-    assert!(lives(child.process().id()));
-    assert_eq!(child.process().exit_status(), None);
-    let mut stdin = child.process().take_stdin().unwrap();
-    say(&mut stdin, "still there");
-    until_said(BufReader::new(child.process().take_stdout().unwrap()), "still there");
-    drop(stdin);
-    until("its process is reaped", || child.process().exit_status() == Some(ExitStatus::Exited(Some(0))));
+    let end_of_one = |status| {
+        let mut program = child("becomes another program");
+        program.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = Child(ipc_main.spawn(program).unwrap());
+        next(&last, "its last message");
+        assert_eq!(next(&gone, "its end"), (child.id(), GoneReason::Closed));
+        assert!(lives(child.process().id()));
+        assert_eq!(child.process().exit_status(), None);
+        let mut stdin = child.process().take_stdin().unwrap();
+        say(&mut stdin, "still there");
+        until_said(BufReader::new(child.process().take_stdout().unwrap()), "still there");
+        if status == ExitStatus::Killed(9) {
+            child.process().kill().unwrap();
+        } else {
+            drop(stdin);
+        }
+        until("its process is reaped", || child.process().exit_status() == Some(status));
+    };
+    leaves_nothing("main after another program", || {
+        end_of_one(ExitStatus::Exited(Some(0)));
+        end_of_one(ExitStatus::Killed(9));
+    });
     nothing_more(&ipc_main, &gone);
 }
 
@@ -845,6 +886,12 @@ fn main_whose_host_waits() {
     let directory = TempDir::new();
     let (ipc_main, [held, may_go]) = held_main(&directory, true);
     let gone = gone(&ipc_main);
+    // What the first death makes for good is no part of what is compared.
+    let first = spawn_sitting(&ipc_main);
+    first.process().kill().unwrap();
+    assert_eq!(next(&gone, "the first end"), (first.id(), KILLED));
+    drop(first);
+    let before = settled_held();
     let child = spawn_sitting(&ipc_main);
     // `watch` is not the first to see the death.
     let connects = hold(&directory, &held);
@@ -858,4 +905,6 @@ fn main_whose_host_waits() {
     assert_eq!(child.process().exit_status(), Some(ExitStatus::Exited(None)));
     child.process().kill().unwrap();
     connects.join().unwrap().unwrap();
+    drop(child);
+    until_held(&before, "main whose host has taken the status");
 }

@@ -4,11 +4,13 @@
 mod support;
 
 use ringmain::{
-    Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcMainEvent, IpcRenderer, LaneConfig, LaneSender, WebContents,
+    Backing, Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcMainEvent, IpcRenderer, LaneConfig, LaneSender,
+    WebContents,
 };
 use rustix::process::{Signal, WaitOptions};
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -17,8 +19,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use support::{
     Child, Gate, Held, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main,
-    leaves_nothing, line, lives, next, received, refuse, say, settled_held, shared_memory_of, signal, spawn, stop,
-    until, until_disconnected, until_held, until_said,
+    leaves_nothing, line, lives, next, received, refuse, say, settled_held, shared_memory_of, signal, spawn, stat,
+    stop, until, until_disconnected, until_held, until_said,
 };
 
 #[test]
@@ -45,6 +47,7 @@ fn children() {
         ("main whose renderer starts another program", main_whose_renderer_starts_another_program),
         ("main whose renderer becomes another program", main_whose_renderer_becomes_another_program),
         ("main that leaves a name", main_that_leaves_a_name),
+        ("main among foreign names", main_among_foreign_names),
         ("connects by name", connects_by_name),
     ]);
 }
@@ -598,6 +601,81 @@ fn the_memory_that_a_main_left_before_its_renderer_connected_is_gone_with_the_ne
     let found = shared_memory_of(leaves.process().id());
     signal(pid, Signal::KILL);
     assert_eq!(found, [""; 0]);
+}
+
+/// Shared memory that no main has made, removed when the test ends, however it ends.
+struct Planted(PathBuf);
+
+impl Planted {
+    /// An empty one of this name.
+    fn file(name: String) -> Self {
+        let planted = Self(Path::new("/dev/shm").join(name));
+        std::fs::write(&planted.0, "").unwrap();
+        planted
+    }
+
+    /// One that nobody can unlink, not even root.
+    fn directory(name: String) -> Self {
+        let planted = Self(Path::new("/dev/shm").join(name));
+        std::fs::create_dir(&planted.0).unwrap();
+        planted
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn a_main_removes_the_memory_of_the_dead_alone_and_lives_with_what_it_cannot_remove() {
+    alone("main among foreign names");
+}
+
+fn main_among_foreign_names() {
+    /// No process has that number.
+    const DEAD: u32 = u32::MAX;
+    /// No namespace has that number.
+    const ELSEWHERE: u64 = 1;
+    // Also the number of chance: nobody else on the machine plants these.
+    let own = std::process::id();
+    let started = &stat(own).unwrap()[19];
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let space = link.to_str().unwrap().trim_start_matches("pid:[").trim_end_matches(']');
+    let left = format!("ringmain-{space}-{DEAD}-1-{own}");
+    // The second one: of a process whose number is this one's now.
+    let removed = [left.clone(), format!("ringmain-{space}-{own}-1-{own}")].map(Planted::file);
+    let kept = [
+        // Of one that lives, or of whom this process cannot know that.
+        format!("ringmain-{space}-{own}-{started}-{own}"),
+        format!("ringmain-{ELSEWHERE}-{DEAD}-1-{own}"),
+        // Not as a main writes it.
+        format!("ringmain-{own}"),
+        format!("ringmain-{space}-{DEAD}-{own}"),
+        format!("ringmain-{space}-{DEAD}-x-{own}"),
+        format!("ringmain-{space}-{DEAD}-1-{own}.bak"),
+        format!("{left}-1"),
+        format!("{left}-"),
+        format!("{left}-bak"),
+        format!("ringmain-of-mine-{space}-{DEAD}-1-{own}"),
+        format!("ringmain-{left}"),
+        format!("ringmain-{space}-{DEAD}-+1-{own}"),
+        format!("ringmain-{space}-{DEAD}-01-{own}"),
+        // Without a prefix of ours.
+        format!("of-mine-{left}"),
+    ]
+    .map(Planted::file);
+    let stuck = Planted::directory(format!("ringmain-{space}-{DEAD}-2-{own}"));
+    let ipc_main = builder().backing(Backing::Named).build().unwrap();
+    let left: Vec<_> = removed.iter().filter(|planted| planted.0.exists()).map(|planted| &planted.0).collect();
+    assert!(left.is_empty(), "{left:?} of the dead are left");
+    let gone: Vec<_> =
+        kept.iter().chain([&stuck]).filter(|planted| !planted.0.exists()).map(|planted| &planted.0).collect();
+    assert!(gone.is_empty(), "{gone:?} are gone");
+    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+    let sum: i64 = ipc_main.attach().unwrap().invoke("add", (2, 3)).timeout(PATIENCE).wait().unwrap();
+    assert_eq!(sum, 5);
 }
 
 // ---- stopped processes --------------------------------------------------------------------------------------------

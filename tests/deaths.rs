@@ -4,11 +4,13 @@
 mod support;
 
 use ringmain::{
-    Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcMainEvent, IpcRenderer, LaneConfig, LaneSender, WebContents,
+    Backing, Error, ErrorKind, ExitStatus, GoneReason, IpcMain, IpcMainEvent, IpcRenderer, LaneConfig, LaneSender,
+    WebContents,
 };
 use rustix::process::{Signal, WaitOptions};
 use std::io::BufReader;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -16,8 +18,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use support::{
-    Child, Gate, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main, line, lives, next,
-    received, refuse, say, shared_memory_of, signal, spawn, stop, until, until_disconnected, until_said,
+    Child, Gate, Held, PATIENCE, Refused, TempDir, alone, builder, child, connected, env, gone, ipc_main,
+    leaves_nothing, line, lives, next, received, refuse, say, settled_held, shared_memory_of, signal, spawn, stat,
+    stop, until, until_disconnected, until_held, until_said,
 };
 
 #[test]
@@ -40,7 +43,11 @@ fn children() {
         ("becomes another program when told", becomes_another_program_when_told),
         ("late where pidfds are refused", late_where_pidfds_are_refused),
         ("main whose host waits", main_whose_host_waits),
+        ("main whose renderer is stopped", main_whose_renderer_is_stopped),
+        ("main whose renderer starts another program", main_whose_renderer_starts_another_program),
+        ("main whose renderer becomes another program", main_whose_renderer_becomes_another_program),
         ("main that leaves a name", main_that_leaves_a_name),
+        ("main among foreign names", main_among_foreign_names),
         ("connects by name", connects_by_name),
     ]);
 }
@@ -460,6 +467,7 @@ fn renderer_of_the_middle() {
         .on("unblock", move |_event, (): ()| told.send(()))
         .connect_to("test")
         .unwrap();
+    let before = settled_held();
     let stuck = Gate::default();
     let (report, blocks) = (test.clone(), stuck.clone());
     let tells_idle = test.clone();
@@ -472,9 +480,11 @@ fn renderer_of_the_middle() {
         .connect()
         .unwrap();
     let (report, hook) = (test.clone(), middle.clone());
+    let (hook_end, hook_ends) = channel();
     middle.on_disconnected(move |reason| {
         assert_eq!(hook.gone_reason().as_ref(), Some(reason));
         report.send("disconnected", (format!("{reason:?}"),)).unwrap();
+        hook_end.send(()).unwrap();
     });
     let waits: [fn(&IpcRenderer) -> ringmain::Result<()>; 3] = [
         |to| to.invoke("never", ()).wait(),
@@ -499,6 +509,11 @@ fn renderer_of_the_middle() {
     assert_eq!(middle.send("late", ()).unwrap_err().kind(), ErrorKind::Disconnected);
     next(&tells, "leave of the test");
     stuck.open();
+    next(&hook_ends, "the hook");
+    drop(middle);
+    // Less the socket that it was born with.
+    until_held(&Held { descriptors: before.descriptors - 1, ..before }, "a renderer whose main was killed");
+    test.send("all is back", ()).unwrap();
     until_disconnected(&test);
 }
 
@@ -510,6 +525,7 @@ fn kill_of_main_in_the_middle(blocked: bool) {
     let ready = received::<(u32,)>(&ipc_main, "ready");
     let ended = received::<(String,)>(&ipc_main, "ended");
     let disconnected = received::<(String,)>(&ipc_main, "disconnected");
+    let all_is_back = received::<()>(&ipc_main, "all is back");
     let mut middle = child("main in the middle");
     middle.env("TEST_DIRECTORY", &*directory).env("TEST_LAST", if blocked { "block" } else { "idle" });
     let middle = Child(ipc_main.spawn(middle).unwrap());
@@ -527,6 +543,7 @@ fn kill_of_main_in_the_middle(blocked: bool) {
     renderer.send("unblock", ()).unwrap();
     let (_, (reason,)) = next(&disconnected, "the hook");
     assert_eq!(reason, "Exited { code: None }");
+    next(&all_is_back, "the renderer's count");
     // Nothing is left of the one that was killed but its name, which the next one takes over.
     assert_eq!(shared_memory_of(middle.process().id()), [""; 0]);
     assert_eq!(directory.names(), own);
@@ -586,6 +603,81 @@ fn the_memory_that_a_main_left_before_its_renderer_connected_is_gone_with_the_ne
     assert_eq!(found, [""; 0]);
 }
 
+/// Shared memory that no main has made, removed when the test ends, however it ends.
+struct Planted(PathBuf);
+
+impl Planted {
+    /// An empty one of this name.
+    fn file(name: String) -> Self {
+        let planted = Self(Path::new("/dev/shm").join(name));
+        std::fs::write(&planted.0, "").unwrap();
+        planted
+    }
+
+    /// One that nobody can unlink, not even root.
+    fn directory(name: String) -> Self {
+        let planted = Self(Path::new("/dev/shm").join(name));
+        std::fs::create_dir(&planted.0).unwrap();
+        planted
+    }
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir(&self.0));
+    }
+}
+
+#[test]
+fn a_main_removes_the_memory_of_the_dead_alone_and_lives_with_what_it_cannot_remove() {
+    alone("main among foreign names");
+}
+
+fn main_among_foreign_names() {
+    /// No process has that number.
+    const DEAD: u32 = u32::MAX;
+    /// No namespace has that number.
+    const ELSEWHERE: u64 = 1;
+    // Also the number of chance: nobody else on the machine plants these.
+    let own = std::process::id();
+    let started = &stat(own).unwrap()[19];
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let space = link.to_str().unwrap().trim_start_matches("pid:[").trim_end_matches(']');
+    let left = format!("ringmain-{space}-{DEAD}-1-{own}");
+    // The second one: of a process whose number is this one's now.
+    let removed = [left.clone(), format!("ringmain-{space}-{own}-1-{own}")].map(Planted::file);
+    let kept = [
+        // Of one that lives, or of whom this process cannot know that.
+        format!("ringmain-{space}-{own}-{started}-{own}"),
+        format!("ringmain-{ELSEWHERE}-{DEAD}-1-{own}"),
+        // Not as a main writes it.
+        format!("ringmain-{own}"),
+        format!("ringmain-{space}-{DEAD}-{own}"),
+        format!("ringmain-{space}-{DEAD}-x-{own}"),
+        format!("ringmain-{space}-{DEAD}-1-{own}.bak"),
+        format!("{left}-1"),
+        format!("{left}-"),
+        format!("{left}-bak"),
+        format!("ringmain-of-mine-{space}-{DEAD}-1-{own}"),
+        format!("ringmain-{left}"),
+        format!("ringmain-{space}-{DEAD}-+1-{own}"),
+        format!("ringmain-{space}-{DEAD}-01-{own}"),
+        // Without a prefix of ours.
+        format!("of-mine-{left}"),
+    ]
+    .map(Planted::file);
+    let stuck = Planted::directory(format!("ringmain-{space}-{DEAD}-2-{own}"));
+    let ipc_main = builder().backing(Backing::Named).build().unwrap();
+    let left: Vec<_> = removed.iter().filter(|planted| planted.0.exists()).map(|planted| &planted.0).collect();
+    assert!(left.is_empty(), "{left:?} of the dead are left");
+    let gone: Vec<_> =
+        kept.iter().chain([&stuck]).filter(|planted| !planted.0.exists()).map(|planted| &planted.0).collect();
+    assert!(gone.is_empty(), "{gone:?} are gone");
+    ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+    let sum: i64 = ipc_main.attach().unwrap().invoke("add", (2, 3)).timeout(PATIENCE).wait().unwrap();
+    assert_eq!(sum, 5);
+}
+
 // ---- stopped processes --------------------------------------------------------------------------------------------
 
 fn asks_once() {
@@ -596,36 +688,42 @@ fn asks_once() {
 }
 
 #[test]
-fn a_stopped_renderer_is_not_gone_and_its_call_and_messages_wait_for_it() {
+fn a_stopped_renderer_is_not_gone_and_its_call_and_messages_wait_for_it_and_killed_then_it_leaves_nothing() {
+    alone("main whose renderer is stopped");
+}
+
+fn main_whose_renderer_is_stopped() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let (asked, asks) = channel();
-    let (answer, answers) = futures::channel::oneshot::channel::<String>();
-    let answers = Mutex::new(Some(answers));
     ipc_main
         .handle_async("ask", move |_event, (): ()| {
-            let answers = answers.lock().unwrap().take();
-            asked.send(()).unwrap();
-            async move { Ok(answers.expect("asked once").await?) }
+            let (answer, answers) = futures::channel::oneshot::channel::<String>();
+            asked.send(answer).unwrap();
+            async move { Ok(answers.await?) }
         })
         .unwrap();
     let answered = received::<(String,)>(&ipc_main, "answered");
-    let child = spawn(&ipc_main, "asks once");
-    next(&asks, "the call");
-    stop(child.process().id());
-    answer.send("at last".to_string()).unwrap();
-    let text = "x".repeat(100_000);
-    for _ in 0..20 {
-        child.send("more than its ring holds", (&text,)).unwrap();
-    }
-    let error = child.flush(Duration::from_millis(20)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(child.is_connected());
-    assert!(gone.try_recv().is_err() && answered.try_recv().is_err());
-    signal(child.process().id(), Signal::CONT);
-    assert_eq!(next(&answered, "the answer").1.0, "at last");
-    child.flush(PATIENCE).unwrap();
-    assert!(gone.try_recv().is_err());
+    leaves_nothing("main after a renderer that was stopped", || {
+        let child = spawn(&ipc_main, "asks once");
+        let answer = next(&asks, "the call");
+        stop(child.process().id());
+        answer.send("at last".to_string()).unwrap();
+        let text = "x".repeat(100_000);
+        for _ in 0..20 {
+            child.send("more than its ring holds", (&text,)).unwrap();
+        }
+        let error = child.flush(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(child.is_connected());
+        assert!(gone.try_recv().is_err() && answered.try_recv().is_err());
+        signal(child.process().id(), Signal::CONT);
+        assert_eq!(next(&answered, "the answer").1.0, "at last");
+        child.flush(PATIENCE).unwrap();
+        assert!(gone.try_recv().is_err());
+        child.process().kill().unwrap();
+        assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
+    });
 }
 
 fn main_that_is_stopped() {
@@ -715,21 +813,28 @@ impl Drop for Orphans {
 
 #[test]
 fn a_kill_is_noticed_though_a_program_that_the_renderer_has_started_holds_its_socket() {
+    alone("main whose renderer starts another program");
+}
+
+fn main_whose_renderer_starts_another_program() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let started = received::<([u32; 2],)>(&ipc_main, "started");
-    let child = spawn(&ipc_main, "starts another program");
-    let orphans = Orphans(next(&started, "the renderer").1.0);
     let sockets = |pid: u32| {
         let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
         let is_socket = |path: std::path::PathBuf| path.to_string_lossy().starts_with("socket:");
         fds.filter(|fd| std::fs::read_link(fd.as_ref().unwrap().path()).is_ok_and(is_socket)).count()
     };
-    // What the test itself was given by its own parent reaches both.
-    assert_eq!(sockets(orphans.0[0]), sockets(orphans.0[1]) + 1, "the first holds the renderer's socket");
-    child.process().kill().unwrap();
-    assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
-    assert!(orphans.0.into_iter().all(lives));
+    leaves_nothing("main beside programs that outlive their renderer", || {
+        let child = spawn(&ipc_main, "starts another program");
+        let orphans = Orphans(next(&started, "the renderer").1.0);
+        // What the test itself was given by its own parent reaches both.
+        assert_eq!(sockets(orphans.0[0]), sockets(orphans.0[1]) + 1, "the first holds the renderer's socket");
+        child.process().kill().unwrap();
+        assert_eq!(next(&gone, "its end"), (child.id(), KILLED));
+        assert!(orphans.0.into_iter().all(lives));
+        orphans
+    });
     nothing_more(&ipc_main, &gone);
 }
 
@@ -746,21 +851,35 @@ fn become_cat() -> ! {
 
 #[test]
 fn a_renderer_that_becomes_another_program_has_closed_its_link_while_its_process_lives_on() {
+    alone("main whose renderer becomes another program");
+}
+
+fn main_whose_renderer_becomes_another_program() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let last = received::<()>(&ipc_main, "last");
-    let mut program = child("becomes another program");
-    program.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let child = Child(ipc_main.spawn(program).unwrap());
-    next(&last, "its last message");
-    assert_eq!(next(&gone, "its end"), (child.id(), GoneReason::Closed));
-    assert!(lives(child.process().id()));
-    assert_eq!(child.process().exit_status(), None);
-    let mut stdin = child.process().take_stdin().unwrap();
-    say(&mut stdin, "still there");
-    until_said(BufReader::new(child.process().take_stdout().unwrap()), "still there");
-    drop(stdin);
-    until("its process is reaped", || child.process().exit_status() == Some(ExitStatus::Exited(Some(0))));
+    let end_of_one = |status| {
+        let mut program = child("becomes another program");
+        program.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = Child(ipc_main.spawn(program).unwrap());
+        next(&last, "its last message");
+        assert_eq!(next(&gone, "its end"), (child.id(), GoneReason::Closed));
+        assert!(lives(child.process().id()));
+        assert_eq!(child.process().exit_status(), None);
+        let mut stdin = child.process().take_stdin().unwrap();
+        say(&mut stdin, "still there");
+        until_said(BufReader::new(child.process().take_stdout().unwrap()), "still there");
+        if status == ExitStatus::Killed(9) {
+            child.process().kill().unwrap();
+        } else {
+            drop(stdin);
+        }
+        until("its process is reaped", || child.process().exit_status() == Some(status));
+    };
+    leaves_nothing("main after another program", || {
+        end_of_one(ExitStatus::Exited(Some(0)));
+        end_of_one(ExitStatus::Killed(9));
+    });
     nothing_more(&ipc_main, &gone);
 }
 
@@ -845,6 +964,12 @@ fn main_whose_host_waits() {
     let directory = TempDir::new();
     let (ipc_main, [held, may_go]) = held_main(&directory, true);
     let gone = gone(&ipc_main);
+    // What the first death makes for good is no part of what is compared.
+    let first = spawn_sitting(&ipc_main);
+    first.process().kill().unwrap();
+    assert_eq!(next(&gone, "the first end"), (first.id(), KILLED));
+    drop(first);
+    let before = settled_held();
     let child = spawn_sitting(&ipc_main);
     // `watch` is not the first to see the death.
     let connects = hold(&directory, &held);
@@ -858,4 +983,6 @@ fn main_whose_host_waits() {
     assert_eq!(child.process().exit_status(), Some(ExitStatus::Exited(None)));
     child.process().kill().unwrap();
     connects.join().unwrap().unwrap();
+    drop(child);
+    until_held(&before, "main whose host has taken the status");
 }

@@ -3,18 +3,26 @@
 
 mod support;
 
-use ringmain::{ErrorKind, GoneReason, IpcMain, IpcRenderer};
+use ringmain::{Backing, ErrorKind, GoneReason, IpcMain, IpcRenderer};
 use std::fs::Permissions;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use support::{PATIENCE, Program, TempDir, builder, child, env, gone, line, next, received, until, until_disconnected};
+use support::{
+    PATIENCE, Program, TempDir, builder, child, env, gone, line, next, received, told, until, until_disconnected,
+};
 
 #[test]
 fn children() {
-    support::play(&[("listens", listens), ("connects", connects), ("is refused", is_refused)]);
+    support::play(&[
+        ("listens", listens),
+        ("connects", connects),
+        ("is refused", is_refused),
+        ("another user", another_user),
+    ]);
 }
 
 fn with(role: &str, directory: &Path, name: &str) -> Command {
@@ -269,6 +277,83 @@ fn the_accept_policy_sees_who_connects_and_refuses_whom_it_likes() {
     assert_eq!(next(&here, "who is accepted").1.0, accepted.id());
     drop(ipc_main);
     assert!(accepted.ended(PATIENCE).success());
+}
+
+/// A user with no process but ours.
+const ANOTHER: u32 = 54_321;
+
+/// Tries to connect as often as it is told to.
+fn another_user() {
+    let id = rustix::process::Uid::from_raw(ANOTHER);
+    // This thread's, and of those that it starts.
+    rustix::thread::set_thread_res_uid(id, id, id).unwrap();
+    while line() == "connect" {
+        match connect(Path::new(&env("TEST_DIRECTORY")), &env("TEST_NAME")) {
+            Ok(ipc_renderer) => {
+                answers(&ipc_renderer);
+                println!("connected");
+            }
+            Err(error) if error.kind() == ErrorKind::Refused && error.to_string().contains("refuses this process") => {
+                println!("refused");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::System);
+                assert!(error.to_string().contains("must be a directory of user"), "{error}");
+                // Nor does the kernel let in who does not look first.
+                let path = Path::new(&env("TEST_DIRECTORY")).join(env("TEST_NAME") + ".sock");
+                assert_eq!(UnixStream::connect(path).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+                println!("kept out");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_user_is_kept_out_by_the_directory_and_refused_where_that_lets_it_in_unless_a_policy_accepts_it() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: nobody can become another user, so nothing is shown");
+        return;
+    }
+    for accepts in [false, true] {
+        let directory = TempDir::new();
+        // Named memory is its user's alone, whatever the policy.
+        let mut builder = builder().runtime_dir(&*directory).backing(Backing::Sealed);
+        let (seen, sees) = channel();
+        if accepts {
+            builder = builder.accept(move |credentials| seen.send(*credentials).is_ok());
+        }
+        let ipc_main = builder.build().unwrap();
+        ipc_main.handle("add", |_event, (a, b): (i64, i64)| Ok(a + b)).unwrap();
+        let errors = told(&ipc_main);
+        let path = ipc_main.listen("ours").unwrap();
+        let mut other = Program::start(with("another user", &directory, "ours"));
+        other.say("connect");
+        other.until_it_says("kept out");
+        assert!(errors.try_recv().is_err() && sees.try_recv().is_err(), "main has not seen it");
+        // From here on only the policy is between them.
+        for path in [&*directory, &path] {
+            chown(path, Some(ANOTHER), None).unwrap();
+        }
+        other.say("connect");
+        if accepts {
+            other.until_it_says("connected");
+            let found = next(&sees, "the question");
+            assert_eq!((found.pid, found.uid), (Some(other.id()), ANOTHER));
+        } else {
+            other.until_it_says("refused");
+            let error = next(&errors, "the report");
+            assert_eq!((error.kind, error.renderer), (ErrorKind::Refused, None));
+            for part in [format!("pid: Some({})", other.id()), format!("uid: {ANOTHER}")] {
+                assert!(error.text.contains(&part), "{}", error.text);
+            }
+            assert!(ipc_main.all_web_contents().is_empty());
+        }
+        assert!(other.ended(PATIENCE).success());
+        // Nothing of that has changed who we are.
+        chown(&*directory, Some(0), None).unwrap();
+        answers(&connect(&directory, "ours").unwrap());
+        assert!(errors.try_recv().is_err());
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 use support::{
-    Child, Gate, PATIENCE, Program, TempDir, alone, builder, child, connected, gone, ipc_main, line, lives, names_in,
-    next, open_fds, received, say, spawn, stat, threads, until, until_disconnected, until_said,
+    Child, Gate, PATIENCE, Program, TempDir, alone, builder, child, connected, gone, ipc_main, leaves_nothing, line,
+    lives, names_in, next, open_fds, received, say, spawn, stat, threads, until, until_disconnected, until_said,
 };
 
 #[test]
@@ -26,6 +26,8 @@ fn children() {
         ("waits idly", waits_idly),
         ("says when it is connected", says_when_it_is_connected),
         ("blocks its dispatcher", blocks_its_dispatcher),
+        ("spawns by several threads", spawns_by_several_threads),
+        ("spawns by a thread that ends", spawns_by_a_thread_that_ends),
         ("main again and again", main_again_and_again),
         ("spawns again and again", spawns_again_and_again),
     ]);
@@ -43,11 +45,16 @@ fn pings() {
 }
 
 #[test]
-fn renderers_spawned_by_several_threads_at_once_get_their_own_links() {
+fn renderers_spawned_by_several_threads_at_once_get_their_own_links_and_leave_nothing() {
+    alone("spawns by several threads");
+}
+
+fn spawns_by_several_threads() {
     const THREADS: usize = 4;
     let ipc_main = ipc_main();
     let here = received::<(u32, u32)>(&ipc_main, "here");
-    for _ in 0..4 {
+    let gone = gone(&ipc_main);
+    let together = || {
         let together = Arc::new(Barrier::new(THREADS));
         let threads: Vec<_> = (0..THREADS)
             .map(|_| {
@@ -65,21 +72,34 @@ fn renderers_spawned_by_several_threads_at_once_get_their_own_links() {
             assert_eq!(pid, from.process().id());
             assert!(children.iter().any(|child| child.0 == from));
         }
-    }
+        drop(children);
+        for _ in 0..THREADS {
+            assert_eq!(next(&gone, "each end").1, GoneReason::Killed { signal: 9 });
+        }
+    };
+    leaves_nothing("main after renderers spawned at once", || (0..4).for_each(|_| together()));
 }
 
 #[test]
-fn a_renderer_outlives_the_thread_that_spawned_it() {
+fn a_renderer_outlives_the_thread_that_spawned_it_and_leaves_nothing() {
+    alone("spawns by a thread that ends");
+}
+
+fn spawns_by_a_thread_that_ends() {
     let ipc_main = ipc_main();
     let gone = gone(&ipc_main);
     let here = received::<(u32, u32)>(&ipc_main, "here");
     let pong = received::<(i64,)>(&ipc_main, "pong");
-    let spawns = ipc_main.clone();
-    let child = std::thread::spawn(move || spawn(&spawns, "pings")).join().unwrap();
-    next(&here, "the renderer");
-    child.send("ping", (7,)).unwrap();
-    assert_eq!(next(&pong, "its answer").1, (7,));
-    assert!(gone.try_recv().is_err() && child.is_connected());
+    leaves_nothing("main after a renderer of a thread that has ended", || {
+        let spawns = ipc_main.clone();
+        let child = std::thread::spawn(move || spawn(&spawns, "pings")).join().unwrap();
+        next(&here, "the renderer");
+        child.send("ping", (7,)).unwrap();
+        assert_eq!(next(&pong, "its answer").1, (7,));
+        assert!(gone.try_recv().is_err() && child.is_connected());
+        child.process().kill().unwrap();
+        assert_eq!(next(&gone, "its end"), (child.id(), GoneReason::Killed { signal: 9 }));
+    });
 }
 
 fn counts() {

@@ -17,13 +17,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
-use support::{Gate, PATIENCE, bounded, builder, connected, next, pair, pair_of, spawn, until};
+use support::{Gate, PATIENCE, bounded, builder, connected, gone, next, pair, pair_of, spawn, until};
 
 #[test]
 fn children() {
     support::play(&[
         ("last act", last_act),
         ("forker", forker),
+        ("main of a forker", main_of_a_forker),
         ("fork of main", fork_of_main),
         ("fork with lanes", fork_with_lanes),
     ]);
@@ -573,6 +574,7 @@ fn mains_and_renderers_come_and_go_in_any_order() {
 /// Runs `check` in a forked copy of this process, of this thread alone, and demands that it succeeds. What it takes out of
 /// its surroundings is gone in the copy and untouched here.
 fn in_a_forked_copy(check: impl FnOnce()) {
+    let before = support::settled_held();
     // A thread that runs might hold a lock, which the copy would wait for in vain. The process is this test's alone, so all
     // its threads are looked at, also those that the test itself has started.
     support::until_the_others_sleep();
@@ -592,6 +594,7 @@ fn in_a_forked_copy(check: impl FnOnce()) {
         (ended, status)
     });
     assert_eq!((ended, status), (pid, 0), "the copy ended by status {status:#x}");
+    support::until_held(&before, "the original after its copy");
 }
 
 #[track_caller]
@@ -644,14 +647,23 @@ fn forker() {
 
 #[test]
 fn a_forked_copy_of_a_renderer_is_told_so_and_harms_nobody() {
+    support::alone("main of a forker");
+}
+
+fn main_of_a_forker() {
     let ipc_main = support::ipc_main();
     ipc_main.on("ready", |event, ()| event.reply("hello", ()));
     ipc_main.handle("known", |_, ()| Ok(())).unwrap();
     ipc_main.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
     let (done, is_done) = channel();
     ipc_main.on("done", move |_, ()| done.send(()));
-    let _child = spawn(&ipc_main, "forker");
-    next(&is_done, "the child's end");
+    let gone = gone(&ipc_main);
+    support::leaves_nothing("main of a renderer that had a copy", || {
+        let child = spawn(&ipc_main, "forker");
+        next(&is_done, "the child's end");
+        assert_eq!(next(&gone, "its end").0, child.id());
+        until("it is reaped", || child.process().exit_status().is_some());
+    });
 }
 
 fn fork_of_main() {

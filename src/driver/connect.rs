@@ -91,8 +91,13 @@ pub(super) fn layout(terms: &RegionTerms) -> Result<Layout, String> {
 
 // ---- main ---------------------------------------------------------------------------------------------------------
 
-/// The names of our regions: process namespace, pid and start time of the creator, and a number of chance.
+/// The names of our regions begin with it.
 const NAME_PREFIX: &str = "ringmain-";
+
+/// Of process namespace, pid and start time of the creator, and a number of chance.
+fn region_name(space: u64, pid: u64, start: u64, chance: u64) -> String {
+    format!("{NAME_PREFIX}{space}-{pid}-{start}-{chance}")
+}
 
 fn name_space() -> u64 {
     let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
@@ -104,9 +109,12 @@ fn name_space() -> u64 {
 pub(super) fn sweep_names() {
     let space = name_space();
     for name in sys::list_shm(NAME_PREFIX) {
-        let parts: Vec<u64> =
-            name.trim_start_matches('/').trim_start_matches(NAME_PREFIX).split('-').flat_map(str::parse).collect();
-        let [creators, pid, start, _] = parts[..] else { continue };
+        let parts: Vec<u64> = name.split('-').flat_map(str::parse).collect();
+        let [creators, pid, start, chance] = parts[..] else { continue };
+        // Written otherwise it is no main's, whatever numbers are in it.
+        if name != region_name(creators, pid, start, chance) {
+            continue;
+        }
         let lives = u32::try_from(pid).ok().and_then(sys::process_start_time) == Some(start);
         if creators == space && !lives {
             let _ = sys::shm_unlink(&name); // somebody else's, or another sweep was faster
@@ -154,7 +162,7 @@ fn create_memory(backing: Backing, layout: &Layout) -> Result<Memory> {
         Backing::Named => {
             let chance = sys::random_u64().map_err(system)? >> 1;
             let start = sys::process_start_time(own_pid()).unwrap_or(0);
-            let name = format!("/{NAME_PREFIX}{}-{}-{start}-{chance}", name_space(), own_pid());
+            let name = format!("/{}", region_name(name_space(), own_pid().into(), start, chance));
             let created = ShmemConf::new().size(len).os_id(&name).create();
             let shmem = created.map_err(|error| system(shared_memory_error(error)))?;
             let (fd, unlinks) = take_over(shmem, &name, len);

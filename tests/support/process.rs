@@ -252,6 +252,15 @@ pub(crate) fn until_held(before: &Held, what: &str) {
     }
 }
 
+/// Plays a death twice beside what goes on; the second one leaves this process nothing to hold. What the first makes for good
+/// is no part of what is compared, and what a death returns is there until that is done. For a process of the test's own.
+pub(crate) fn leaves_nothing<T>(what: &str, mut death: impl FnMut() -> T) {
+    let _first = death();
+    let before = settled_held();
+    let _second = death();
+    until_held(&before, what);
+}
+
 /// Lets this process have as many descriptors as it may.
 pub(crate) fn raise_descriptor_limit() {
     let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;

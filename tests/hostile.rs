@@ -13,6 +13,7 @@ use peer::*;
 use ringmain::{Args, Backing, ErrorKind, GoneReason, IpcMain, IpcMainBuilder, IpcRenderer, Wait, WebContents};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::pipe::PipeFlags;
 use rustix::thread::futex;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -1922,6 +1923,11 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
     let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW;
     let good = || vec![memory(len, all), eventfd()];
     let with_region = |region: OwnedFd| vec![region, eventfd()];
+    let with_doorbell = |doorbell: OwnedFd| vec![memory(len, all), doorbell];
+    let blocking = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let pipe = |flags| rustix::pipe::pipe_with(flags).unwrap();
+    let (_unread, full) = pipe(PipeFlags::NONBLOCK);
+    while rustix::io::write(&full, &[7; 4096]).is_ok() {}
     let null = || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
     let patched = |at: usize, bytes: &[u8]| {
         let mut patched = welcome.bytes.clone();
@@ -1952,6 +1958,12 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
         ("a doorbell", same(), with_region(eventfd()), refused),
         ("a socket", same(), with_region(Connection::to(&stage.path).socket), refused),
         ("a pipe", same(), with_region(rustix::pipe::pipe().unwrap().0), refused),
+        ("a full pipe as doorbell", same(), with_doorbell(full), refused),
+        ("a pipe that would block as doorbell", same(), with_doorbell(pipe(PipeFlags::empty()).1), refused),
+        ("a socket as doorbell", same(), with_doorbell(Connection::to(&stage.path).socket), refused),
+        ("the region as doorbell", same(), with_doorbell(memory(len, all)), refused),
+        ("a device as doorbell", same(), with_doorbell(null()), refused),
+        ("a doorbell that would block", same(), with_doorbell(blocking()), refused),
         ("no descriptors", same(), vec![], protocol),
         ("one too few", same(), vec![memory(len, all)], protocol),
         ("one too many", same(), vec![memory(len, all), eventfd(), eventfd()], protocol),

@@ -13,6 +13,7 @@ use peer::*;
 use ringmain::{Args, Backing, ErrorKind, GoneReason, IpcMain, IpcMainBuilder, IpcRenderer, Wait, WebContents};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
+use rustix::pipe::PipeFlags;
 use rustix::thread::futex;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ fn children() {
         ("connects elsewhere", connects_elsewhere),
         ("descriptors that linger", descriptors_that_linger),
         ("descriptors that linger on an older kernel", descriptors_that_linger_on_an_older_kernel),
+        ("descriptors on an older kernel", descriptors_on_an_older_kernel),
         ("control words", control_words),
         ("records", records),
         ("chunks", chunks),
@@ -275,23 +277,44 @@ fn handshakes() {
                 },
             }
         }
-        descriptors_come_along(stage);
+        descriptors_come_along(stage, Refuses::WhoCan);
         tiny_limits(stage);
     });
 }
 
-/// The kernel refuses them, or, where it does not know how, main.
-fn descriptors_come_along(stage: &Stage) {
-    for count in [1, 2, 253] {
-        let row = format!("{count} descriptors with the Hello");
-        let connection = Connection::to(&stage.path);
-        let (welcome, fds) = connection.welcome();
-        let mut hostile = Hostile::map(connection, welcome, fds);
-        let hello = Hello::default().encode();
-        match hostile.connection.send_with(&hello, &vec![hostile.doorbell.as_fd(); count]) {
-            Ok(_) => stage.is_cut(&hostile, "must have none", &row),
+/// Who refuses descriptors that a renderer sends.
+#[derive(Clone, Copy, PartialEq)]
+enum Refuses {
+    /// The kernel, or, where it does not know how, main.
+    WhoCan,
+    /// Main alone: the kernel was kept from it.
+    Main,
+}
+
+impl Refuses {
+    /// Sends them; false: the kernel has refused.
+    fn sends(self, hostile: &Hostile, message: &[u8], count: usize, row: &str) -> bool {
+        match hostile.connection.send_with(message, &vec![hostile.doorbell.as_fd(); count]) {
+            Ok(_) => true,
             Err(error) => {
-                assert_eq!(error, rustix::io::Errno::PERM, "{row}");
+                assert!(self == Self::WhoCan && error == rustix::io::Errno::PERM, "{row}: {error}");
+                false
+            }
+        }
+    }
+}
+
+fn descriptors_come_along(stage: &Stage, who: Refuses) {
+    let hello = Hello::default().encode();
+    for (what, message) in [("the Hello", &hello[..]), ("nothing", &[])] {
+        for count in [1, 2, 253] {
+            let row = format!("{count} descriptors with {what}");
+            let connection = Connection::to(&stage.path);
+            let (welcome, fds) = connection.welcome();
+            let mut hostile = Hostile::map(connection, welcome, fds);
+            if who.sends(&hostile, message, count, &row) {
+                stage.is_cut(&hostile, "descriptors, but it must have none", &row);
+            } else {
                 hostile.connection.send(&hello).unwrap();
                 stage.works(&mut hostile, &row);
             }
@@ -432,14 +455,7 @@ fn the_socket_after_the_handshake() {
         let hostile = stage.hostile();
         hostile.connection.send(&Hello::default().encode()).unwrap();
         stage.is_cut(&hostile, "after the handshake", "a second Hello");
-        for count in [1, 253] {
-            let row = format!("{count} descriptors");
-            let mut hostile = stage.hostile();
-            match hostile.connection.send_with(b"x", &vec![hostile.doorbell.as_fd(); count]) {
-                Ok(_) => stage.is_cut(&hostile, "after the handshake", &row),
-                Err(_) => stage.works(&mut hostile, &row),
-            }
-        }
+        descriptors_come_later(stage, Refuses::WhoCan);
         // As much as the socket takes, at once.
         let hostile = stage.hostile();
         rustix::io::ioctl_fionbio(&hostile.connection.socket, true).unwrap();
@@ -458,6 +474,41 @@ fn the_socket_after_the_handshake() {
         let reason = stage.end_of(hostile.id(), "shut for reading");
         assert_eq!(reason, GoneReason::Closed);
     });
+}
+
+fn descriptors_come_later(stage: &Stage, who: Refuses) {
+    for message in [&b"x"[..], &[]] {
+        for count in [1, 253] {
+            let row = format!("{count} descriptors with {} bytes", message.len());
+            let mut hostile = stage.hostile();
+            if who.sends(&hostile, message, count, &row) {
+                let why = format!("it wrote {} bytes to its socket after the handshake", message.len());
+                stage.is_cut(&hostile, &why, &row);
+            } else {
+                stage.works(&mut hostile, &row);
+            }
+        }
+    }
+}
+
+#[test]
+fn main_cuts_who_sends_descriptors_where_the_kernel_does_not_refuse_them() {
+    alone("descriptors on an older kernel");
+}
+
+fn descriptors_on_an_older_kernel() {
+    no_kernel_refuses_descriptors();
+    Stage::new().leaks_nothing(|stage| {
+        descriptors_come_along(stage, Refuses::Main);
+        descriptors_come_later(stage, Refuses::Main);
+    });
+}
+
+/// As before Linux 6.16.
+fn no_kernel_refuses_descriptors() {
+    const SO_PASSRIGHTS: u32 = 83;
+    let no_such_option = Refused { call: libc::SYS_setsockopt, with: Some((2, SO_PASSRIGHTS)) };
+    refuse(&[no_such_option], libc::ENOPROTOOPT);
 }
 
 #[test]
@@ -486,9 +537,7 @@ fn nor_does_one_where_the_kernel_does_not_refuse_it_at_the_sender() {
 }
 
 fn descriptors_that_linger_on_an_older_kernel() {
-    const SO_PASSRIGHTS: u32 = 83;
-    let no_such_option = Refused { call: libc::SYS_setsockopt, with: Some((2, SO_PASSRIGHTS)) };
-    refuse(&[no_such_option], libc::ENOPROTOOPT);
+    no_kernel_refuses_descriptors();
     linger();
 }
 
@@ -1934,6 +1983,11 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
     let all = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW;
     let good = || vec![memory(len, all), eventfd()];
     let with_region = |region: OwnedFd| vec![region, eventfd()];
+    let with_doorbell = |doorbell: OwnedFd| vec![memory(len, all), doorbell];
+    let blocking = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
+    let pipe = |flags| rustix::pipe::pipe_with(flags).unwrap();
+    let (_unread, full) = pipe(PipeFlags::NONBLOCK);
+    while rustix::io::write(&full, &[7; 4096]).is_ok() {}
     let null = || OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/null").unwrap());
     let patched = |at: usize, bytes: &[u8]| {
         let mut patched = welcome.bytes.clone();
@@ -1964,6 +2018,12 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
         ("a doorbell", same(), with_region(eventfd()), refused),
         ("a socket", same(), with_region(Connection::to(&stage.path).socket), refused),
         ("a pipe", same(), with_region(rustix::pipe::pipe().unwrap().0), refused),
+        ("a full pipe as doorbell", same(), with_doorbell(full), refused),
+        ("a pipe that would block as doorbell", same(), with_doorbell(pipe(PipeFlags::empty()).1), refused),
+        ("a socket as doorbell", same(), with_doorbell(Connection::to(&stage.path).socket), refused),
+        ("the region as doorbell", same(), with_doorbell(memory(len, all)), refused),
+        ("a device as doorbell", same(), with_doorbell(null()), refused),
+        ("a doorbell that would block", same(), with_doorbell(blocking()), refused),
         ("no descriptors", same(), vec![], protocol),
         ("one too few", same(), vec![memory(len, all)], protocol),
         ("one too many", same(), vec![memory(len, all), eventfd(), eventfd()], protocol),

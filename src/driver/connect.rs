@@ -571,7 +571,7 @@ fn map(terms: &RegionTerms, descriptors: Descriptors, fds: Vec<OwnedFd>) -> Resu
         }
     };
     let event = match descriptors.contains(Descriptors::MAIN_DOORBELL) {
-        true => Some(sys::EventFd::from_owned(fds.next().ok_or("main sent no doorbell")?)),
+        true => Some(sys::EventFd::from_owned(fds.next().ok_or("main sent no doorbell")?)?),
         false => None,
     };
     Ok(Mapped { region, event })

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
@@ -21,8 +22,29 @@ impl EventFd {
         Ok(Self(above_stdio(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)?))
     }
 
-    pub(crate) fn from_owned(fd: OwnedFd) -> Self {
-        Self(fd)
+    /// What a peer handed over, if it is one that does not block; the peer can change that later, see [`ring`](Self::ring).
+    ///
+    /// A write to anything else could wait, or raise SIGPIPE. `/proc` says what it is without asking what lies behind it, such
+    /// as a file system that does not answer, and nothing else is named so: names of files begin with a slash. No call on the
+    /// descriptor says as much: for `fstat`, and for a read of no bytes, a timerfd is the same. Without `/proc` its flags must do.
+    pub(crate) fn from_owned(fd: OwnedFd) -> Result<Self, String> {
+        // The thread's own: it may have a table to itself, and the first thread of the process, whose `self` is, may have ended.
+        let found = std::fs::read_link(format!("/proc/thread-self/fd/{}", fd.as_raw_fd()));
+        if let Ok(found) = found
+            && found.as_os_str() != "anon_inode:[eventfd]"
+        {
+            return Err(format!("the doorbell is {:?} instead of an eventfd", found.display().to_string()));
+        }
+        let flags =
+            rustix::fs::fcntl_getfl(&fd).map_err(|error| format!("cannot ask for the doorbell's flags: {error}"))?;
+        if !flags.contains(OFlags::NONBLOCK) {
+            return Err(format!(
+                "the doorbell has the flags {:#x}, without O_NONBLOCK ({:#x}), so that to ring it could block",
+                flags.bits(),
+                OFlags::NONBLOCK.bits()
+            ));
+        }
+        Ok(Self(fd))
     }
 
     /// Never blocks as long as this process alone holds the descriptor. Whoever else holds it can
@@ -191,6 +213,33 @@ mod tests {
         bell.ring();
         assert!(wait_readable(&bell, Some(Instant::now())).expect("poll"));
         assert!(drain(&bell));
+    }
+
+    #[test]
+    fn what_a_peer_hands_over_is_a_doorbell_only_if_it_is_an_eventfd_that_does_not_block() {
+        let _alone = alone();
+        let (blocks, does_not) = (EventfdFlags::CLOEXEC, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("pipe");
+        // Named as much like one as a file can be.
+        let memory = rustix::fs::memfd_create("anon_inode:[eventfd]", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+        let table = [
+            (eventfd(0, blocks).expect("eventfd"), "without O_NONBLOCK"),
+            (pipe().1, "is \"pipe:["),
+            (socket_pair().expect("pair").0, "is \"socket:["),
+            (
+                File::options().write(true).open("/dev/null").expect("open").into(),
+                "is \"/dev/null\" instead of an eventfd",
+            ),
+            (Timer::new().expect("timer").0, "is \"anon_inode:[timerfd]\""),
+            (Poller::new().expect("poller").0, "is \"anon_inode:[eventpoll]\""),
+            (memory, "is \"/memfd:anon_inode:[eventfd] (deleted)\""),
+        ];
+        for (fd, expected) in table {
+            let error = EventFd::from_owned(fd).expect_err(expected);
+            assert!(error.contains(expected), "{error}");
+        }
+        EventFd::from_owned(EventFd::new().expect("eventfd").0).expect("ours");
+        EventFd::from_owned(eventfd(3, does_not).expect("eventfd")).expect("one that rings already");
     }
 
     #[test]

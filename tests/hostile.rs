@@ -1975,6 +1975,36 @@ fn eventfd() -> OwnedFd {
     rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK).unwrap()
 }
 
+/// Named memory that is removed in any case; named as a main names it, so that after a kill the next main sweeps it.
+struct NamedMemory(String);
+
+impl NamedMemory {
+    fn new(number: u64, len: u64) -> Self {
+        let space = std::fs::read_link("/proc/self/ns/pid").unwrap();
+        let space: String = space.to_str().unwrap().chars().filter(char::is_ascii_digit).collect();
+        let start = &support::stat(std::process::id()).unwrap()[19];
+        let name = Self(format!("/ringmain-{space}-{}-{start}-{number}", std::process::id()));
+        name.make(len);
+        name
+    }
+
+    fn make(&self, len: u64) {
+        use rustix::shm::{Mode, OFlags, open};
+        let fd = open(&*self.0, OFlags::CREATE | OFlags::EXCL | OFlags::RDWR, Mode::RUSR | Mode::WUSR).unwrap();
+        rustix::fs::ftruncate(&fd, len).unwrap();
+    }
+
+    fn is_there(&self) -> bool {
+        std::path::Path::new("/dev/shm").join(&self.0[1..]).exists()
+    }
+}
+
+impl Drop for NamedMemory {
+    fn drop(&mut self) {
+        let _ = rustix::shm::unlink(&*self.0);
+    }
+}
+
 #[test]
 fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
     let stage = Stage::of(IpcMain::builder());
@@ -1998,6 +2028,17 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
     let same = || welcome.bytes.clone();
     let fields = &welcome.bytes[17..];
     let (refused, protocol) = (Some(ErrorKind::Refused), Some(ErrorKind::Protocol));
+    // The same offer of named memory.
+    let of_name = |name: &str| {
+        let mut start = fields[..104].to_vec();
+        (start[8], start[10]) = (2, 2);
+        datagram(WELCOME, 1, 0, &[&start[..], &text(name.as_bytes()), &fields[106..]].concat())
+    };
+    let [right, small, none, large, gone] =
+        [(1, len), (2, len - 1), (3, 0), (4, len + 4096), (5, len)].map(|(number, len)| NamedMemory::new(number, len));
+    rustix::shm::unlink(&*gone.0).unwrap();
+    let foreign = NamedMemory(format!("/foreign-{}", std::process::id()));
+    foreign.make(len);
     type Row = (&'static str, Vec<u8>, Vec<OwnedFd>, Option<ErrorKind>);
     let rows: Vec<Row> = vec![
         ("as it should be", same(), good(), None),
@@ -2024,6 +2065,15 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
         ("the region as doorbell", same(), with_doorbell(memory(len, all)), refused),
         ("a device as doorbell", same(), with_doorbell(null()), refused),
         ("a doorbell that would block", same(), with_doorbell(blocking()), refused),
+        ("a name", of_name(&right.0), vec![eventfd()], None),
+        ("a name that is taken already", of_name(&right.0), vec![eventfd()], Some(ErrorKind::System)),
+        ("a name of memory that is too small", of_name(&small.0), vec![eventfd()], refused),
+        ("a name of memory that is empty", of_name(&none.0), vec![eventfd()], Some(ErrorKind::System)),
+        ("a name of memory that is too large", of_name(&large.0), vec![eventfd()], refused),
+        ("a name of nothing", of_name(&gone.0), vec![eventfd()], Some(ErrorKind::System)),
+        ("a name that is no main's", of_name(&foreign.0), vec![eventfd()], refused),
+        ("a path for a name", of_name("/ringmain-1/../foreign"), vec![eventfd()], Some(ErrorKind::System)),
+        ("a name of no characters", of_name(""), vec![eventfd()], protocol),
         ("no descriptors", same(), vec![], protocol),
         ("one too few", same(), vec![memory(len, all)], protocol),
         ("one too many", same(), vec![memory(len, all), eventfd(), eventfd()], protocol),
@@ -2100,6 +2150,8 @@ fn a_renderer_refuses_a_main_whose_offer_breaks_a_rule_and_never_hangs_on_it() {
         assert_eq!(result.as_ref().err().map(ringmain::Error::kind), expected, "{row}: {result:?}");
         stage.is_well();
     }
+    assert!(!right.is_there(), "taken, and removed for that");
+    assert!(foreign.is_there(), "nobody but its owner removes it");
 }
 
 // ---- at random ----------------------------------------------------------------------------------------------------

@@ -1,21 +1,26 @@
 //! Every interleaving (up to a bound of preemptions) of small links: two pipes over one region, their dispatchers and
 //! callers as threads. A lost wake-up is a deadlock, which loom reports.
 //!
-//! | model | bound | also run with a fence left out |
+//! | model | bound | loom objects without |
 //! |---|---|---|
-//! | the dispatcher sleeps, the peer publishes | none | yes |
-//! | two callers, replies in either order; three | 2; 1 | |
-//! | a listener, a waker blocks on a lock that a waiting caller holds | 2 | |
-//! | a caller leaves between two chunks | 2 | |
-//! | a foreign message before, and behind, a caller's reply | 2 | yes |
-//! | two callers leave, a message behind their replies | 1 | |
-//! | the peer dies while callers lead, sleep, follow | 3, 2 | |
-//! | no room, drained by the dispatcher, by a caller, on both sides | 2 | yes |
-//! | no room, drained by a caller that sleeps beside a dispatcher that has drained | 1 | |
-//! | the same beside a dispatcher that has drained and runs a callback | 1 | |
-//! | no room again and again for messages that nobody is rung for | 2 | with the second ring left out |
-//! | a future begins to wait while its quiet reply is published, a caller leaves | 3, 2 | yes |
-//! | a bell is rung while its owner goes to sleep | none | |
+//! | the dispatcher sleeps, the peer publishes | none | the fences |
+//! | two callers, replies in either order; three | 2; 1 | passing on; the want of the others |
+//! | a listener, a waker blocks on a lock that a waiting caller holds | 2 | passing on; leaving before wakers run |
+//! | a caller leaves between two chunks | 2 | its announcement |
+//! | a foreign message before a caller's reply | 2 | passing on |
+//! | a foreign message behind a caller's reply | 2 | the fences |
+//! | two callers leave, a message behind their replies | 1 | handing on |
+//! | the peer dies while callers lead, sleep, follow | 3, 2 | ringing them |
+//! | the link ends while a caller leaves | 3 | the look at the end behind that at the wants |
+//! | no room, drained by the dispatcher | 2 | the fences |
+//! | no room, drained by a caller, on both sides | 2 | the last look for room |
+//! | no room, drained by a caller that sleeps beside a dispatcher that has drained | 1 | the last look for room |
+//! | the same beside a dispatcher that has drained and runs a callback | 1 | the wish that is not taken back |
+//! | no room again and again for messages that nobody is rung for | 2 | the second ring |
+//! | a future begins to wait while its quiet reply is published | 3 | the fences; its announcement |
+//! | the same while a caller leaves | 2 | the caller's announcement |
+//! | a bell is rung while its owner goes to sleep | none | its order |
+//! | a claim on the budget is refused beside one that fits | none | – (one atomic word) |
 
 use super::*;
 use crate::layout::RingPlace;
@@ -308,6 +313,11 @@ fn a_foreign_message_read_by_a_caller_reaches_the_dispatcher() {
     a_caller_and_a_dispatcher("foreign, then reply", &[FOREIGN, 0], true);
 }
 
+#[test]
+fn a_reader_that_passes_the_role_to_nobody_leaves_who_waits_for_it_asleep() {
+    hangs_without(Part::PassingOn, || a_caller_and_a_dispatcher("foreign, then reply", &[FOREIGN, 0], true));
+}
+
 fn leave_against_publish() {
     a_caller_and_a_dispatcher("reply, then foreign", &[0, FOREIGN], true);
 }
@@ -584,6 +594,7 @@ fn a_waiting_caller_drains_what_it_has_sent() {
 fn who_sleeps_without_a_last_look_for_room_is_not_rung_for_it() {
     hangs_without(Part::LookForRoom, full_with_a_waiting_caller);
     hangs_without(Part::LookForRoom, both_full);
+    hangs_without(Part::LookForRoom, a_dispatcher_that_drains);
 }
 
 /// A caller, who leads, sleeps for room while a thread does what a dispatcher does meanwhile.

@@ -425,6 +425,24 @@ fn calls_in_flight_when_main_shuts_down_are_disconnected() {
     lost_calls(|ipc_main, _| ipc_main.shutdown());
 }
 
+#[test]
+fn futures_of_a_link_that_is_closed_are_told_why() {
+    let (ipc_main, ipc_renderer) = pair();
+    let (_starts, _drops) = never(&ipc_main);
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    ipc_renderer.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
+    let mut calls = [ipc_renderer.invoke::<()>("never", ()), web_contents.invoke::<()>("never", (), PATIENCE)];
+    for call in &mut calls {
+        assert!(Pin::new(call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    ipc_renderer.close(PATIENCE).unwrap();
+    for call in calls {
+        let error = bounded("the call", || block_on(call)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Disconnected);
+        assert!(error.to_string().ends_with("is gone: the link was closed"), "{error}");
+    }
+}
+
 fn caller() {
     let ipc_renderer = support::connected();
     ipc_renderer.invoke::<()>("never", ()).detach();

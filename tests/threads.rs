@@ -257,6 +257,41 @@ fn two_handles_may_end_each_other_in_their_listeners() {
 }
 
 #[test]
+fn an_accept_policy_and_a_listener_may_end_each_others_handles() {
+    let directory = support::TempDir::new();
+    let (accepting, listening) = (Gate::default(), Gate::default());
+    let other_slot: Arc<Mutex<Option<IpcMain>>> = Arc::default();
+    let (tell, told) = channel();
+    let (opens, waits, takes, tells) = (accepting.clone(), listening.clone(), other_slot.clone(), tell.clone());
+    let accept = move |_: &Credentials| {
+        opens.open();
+        waits.wait();
+        drop(takes.lock().unwrap().take());
+        tells.send("the policy's").unwrap();
+        false
+    };
+    let ipc_main = builder().runtime_dir(&*directory).accept(accept).build().unwrap();
+    ipc_main.listen("main").unwrap();
+    let (other, ipc_renderer) = pair();
+    let ends = ipc_main.clone();
+    other.on("end", move |_, ()| {
+        listening.open();
+        accepting.wait();
+        ends.shutdown();
+        tell.send("the listener's").unwrap();
+    });
+    *other_slot.lock().unwrap() = Some(other);
+    ipc_renderer.send("end", ()).unwrap();
+    let path = directory.to_path_buf();
+    let connecting = std::thread::spawn(move || IpcRenderer::builder().runtime_dir(path).connect_to("main").is_err());
+    let mut ended = [next(&told, "one end"), next(&told, "the other end")];
+    ended.sort_unstable();
+    assert_eq!(ended, ["the listener's", "the policy's"]);
+    assert!(bounded("the refused one", move || connecting.join().unwrap()));
+    bounded("the end of main", move || drop(ipc_main));
+}
+
+#[test]
 fn what_an_accept_policy_captured_is_dropped_once_the_links_are_closed() {
     /// Joins a thread that waits for an answer which never comes.
     struct Joins(Arc<Mutex<Option<std::thread::JoinHandle<()>>>>);
@@ -297,7 +332,7 @@ fn is_removed_meanwhile(channel: &str, remove: impl FnOnce(&IpcMain, &ListenerId
     };
     ipc_main.handle("call", |_, ()| -> std::result::Result<(), HandlerError> { panic!("of a handler") }).unwrap();
     match channel {
-        "call" => drop(ipc_renderer.invoke::<()>("call", ())),
+        "call" => ipc_renderer.invoke::<()>("call", ()).detach(),
         _ => ipc_renderer.send(channel, ()).unwrap(),
     }
     gate.reached();

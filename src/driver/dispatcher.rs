@@ -835,9 +835,12 @@ impl Dispatcher {
                 if let Some(entry) = self.links.get_mut(&id) {
                     entry.draining = false;
                 }
-                // Only the reason is waited for from here on.
-                self.fail_calls(&link);
                 link.feed(|machine, now| machine.drained(now));
+                if link.gone_reason().is_none() {
+                    // Only the reason is waited for from here on: whoever waits for an answer is told without it.
+                    self.recent.clear(&self.engine);
+                    self.fail_calls(&link);
+                }
                 return true;
             } else if !self.read_ahead(&link, false) {
                 break;

@@ -184,6 +184,8 @@ pub(crate) struct Serving {
     now: AtomicU64,
     /// Does so now, or in its next `poll`.
     next: AtomicU64,
+    /// The thread that watches, and asks the accept policy.
+    watch: AtomicU64,
 }
 
 impl Serving {
@@ -225,14 +227,22 @@ impl WaitsForEnd {
     fn begin(of: &Arc<Serving>) -> Option<Self> {
         let this = this_thread();
         let mut waits = WAIT_FOR_ENDS.lock();
-        let mut server = of.now.load(Ordering::Relaxed);
-        for _ in 0..=waits.len() {
-            if server == this {
-                return None;
+        let (mut ahead, mut seen) = (vec![of.clone()], 0);
+        while let Some(serving) = ahead.pop() {
+            for thread in [&serving.now, &serving.watch].map(|thread| thread.load(Ordering::Relaxed)) {
+                // Its own watch waits for nothing: who ends a handle there is known apart.
+                if thread == this && !(seen == 0 && thread == of.watch.load(Ordering::Relaxed)) {
+                    return None;
+                }
+                // The last of a thread is the one that it is in.
+                let next = waits.iter().rev().find(|(other, _)| thread != 0 && *other == thread);
+                if let Some((_, next)) = next
+                    && seen < waits.len()
+                {
+                    seen += 1;
+                    ahead.push(next.clone());
+                }
             }
-            // The last of a thread is the one that it is in.
-            let Some((_, next)) = waits.iter().rev().find(|(thread, _)| *thread == server) else { break };
-            server = next.now.load(Ordering::Relaxed);
         }
         waits.push((this, of.clone()));
         Some(Self(this))
@@ -290,15 +300,14 @@ pub(crate) struct Engine {
 
 /// Runs code that is not ours; a panic of it, or of dropping what it panicked with, is reported and goes no further.
 pub(crate) fn contain<T>(what: &str, run: impl FnOnce() -> T, engine: &Engine) -> Option<T> {
+    contained(what, run).map_err(|error| engine.report(None, None, error)).ok()
+}
+
+/// The same, to be reported later.
+pub(crate) fn contained<T>(what: &str, run: impl FnOnce() -> T) -> Result<T> {
     let _in_callback = InCallback::begin();
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            let text = panic_text(payload);
-            engine.report(None, None, Error::new(ErrorKind::HandlerPanicked, format!("{what} panicked: {text}")));
-            None
-        }
-    }
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|payload| Error::new(ErrorKind::HandlerPanicked, format!("{what} panicked: {}", panic_text(payload))))
 }
 
 /// Wakes who waits, with nothing held: a waker is the program's code.
@@ -466,6 +475,7 @@ impl Engine {
             if measures {
                 other.second();
             }
+            engine.serving.watch.store(this_thread(), Ordering::Relaxed);
             engine.watch.run(&engine);
             engine.forget_links();
             drop(ending);

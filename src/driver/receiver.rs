@@ -1,7 +1,7 @@
 //! What `on` and `handle` register with: the listeners and the handlers of one emitter, be it a whole main, one renderer,
 //! one frame.
 
-use super::{Delivery, Engine, Handler, Listener, contain, diagnose, panic_text, until_uncalled};
+use super::{Delivery, Engine, Handler, Listener, contain, contained, diagnose, panic_text, until_uncalled};
 use crate::error::{Error, ErrorKind, Result};
 use crate::registry::{Claim, EntryId, Registry, Removed, Snapshot, Where};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
@@ -237,7 +237,7 @@ impl Receiver {
         delivery: &Delivery<'_>,
         errors: &mut Vec<Error>,
     ) -> Result<(), wire::ValueError> {
-        let (engine, channel) = (&delivery.link.engine, delivery.channel);
+        let channel = delivery.channel;
         for entry in snapshot.iter() {
             if entry.is_once() {
                 let claim = self.change().claim(event, entry);
@@ -246,7 +246,8 @@ impl Receiver {
                     Claim::Runs => {}
                     Claim::RunsRemoved => {
                         let id = self.id(event, entry.id());
-                        contain("a hook", || self.notify(|notices| &notices.removed, event, &id), engine);
+                        errors
+                            .extend(contained("a hook", || self.notify(|notices| &notices.removed, event, &id)).err());
                     }
                 }
             }

@@ -85,6 +85,10 @@ impl Watch {
         let add = || {
             if let Some(socket) = link.socket.get() {
                 self.poller.add(&*socket, SOCKET | id, sys::Interest::READ)?;
+                // Given up meanwhile, when there was nothing to be removed.
+                if link.socket.get().is_none() {
+                    let _ = self.poller.remove(&*socket);
+                }
             }
             if let Some(pidfd) = link.pidfd.get() {
                 self.poller.add(&*pidfd, PROCESS | id, sys::Interest::READ)?;

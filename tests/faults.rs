@@ -331,6 +331,9 @@ impl World {
         ipc_main.handle("returns", |_event, ()| Ok(Unsendable)).unwrap();
         ipc_main.handle_async("returns later", |_event, ()| async { Ok(Unsendable) }).unwrap();
         ipc_main.handle("one", |_event, ()| Ok(1)).unwrap();
+        ipc_main
+            .handle_async("never", |_event, ()| std::future::pending::<Result<u32, ringmain::HandlerError>>())
+            .unwrap();
         let ipc_renderer = ipc_main.attach().unwrap();
         ipc_renderer.on_disconnected(|_| panic_here());
         ipc_renderer.on_error(|_| panic_here());
@@ -387,7 +390,8 @@ fn foreign_code_that_panics_anywhere_leaves_no_lock_no_role_and_no_call_behind()
         ("a reply to main", |it| drop(it.web_contents.invoke::<Unreadable>("one", (), PATIENCE).wait())),
         ("a future's reply", |it| drop(block_on(it.ipc_renderer.invoke::<Unreadable>("one", ())))),
         ("a waker's clone", |it| {
-            let mut call = it.ipc_renderer.invoke::<u32>("returns later", ());
+            // It is not answered before that.
+            let mut call = it.ipc_renderer.invoke::<u32>("never", ());
             with_unclonable_waker(|context| drop(Pin::new(&mut call).poll(context)));
         }),
     ];

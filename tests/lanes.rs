@@ -400,10 +400,80 @@ fn a_name_is_free_again_when_its_end_is_dropped_and_the_newest_lane_of_it_is_tak
             let _ = receiver.try_recv(&mut 0);
         };
         let twice = ipc_renderer.lane::<LaneReceiver<u64>>("again", &LaneConfig::new().open_timeout(NOW));
-        assert!(matches!(twice.map_err(|error| error.kind()), Err(ErrorKind::NameInUse | ErrorKind::Timeout)));
+        assert_eq!(twice.map(drop).unwrap_err().kind(), ErrorKind::NameInUse);
         let mut got = 0;
         assert!(receiver.try_recv(&mut got).expect("open").is_some() && got == round);
     }
+}
+
+#[test]
+fn a_half_of_a_duplex_goes_on_though_main_dropped_the_other_before_the_renderer_came() {
+    let (ipc_main, ipc_renderer) = pair();
+    let (web_contents, config) = (first(&ipc_main), LaneConfig::new());
+    let (mut sender, receiver) = web_contents.lane::<LaneDuplex<u64, u64>>("a", &config).unwrap().split();
+    drop(receiver);
+    let (_, mut receiver) = ipc_renderer.lane::<LaneDuplex<u64, u64>>("a", &config).unwrap().split();
+    sender.try_send(&5).unwrap();
+    let mut got = 0;
+    assert!(receiver.try_recv(&mut got).unwrap().is_some() && got == 5);
+    let (sender, mut receiver) = web_contents.lane::<LaneDuplex<u64, u64>>("b", &config).unwrap().split();
+    drop(sender);
+    let (mut sender, _) = ipc_renderer.lane::<LaneDuplex<u64, u64>>("b", &config).unwrap().split();
+    sender.try_send(&6).unwrap();
+    assert!(receiver.try_recv(&mut got).unwrap().is_some() && got == 6);
+}
+
+#[test]
+fn an_offer_that_one_thread_cannot_take_is_seen_by_the_others_that_wait_for_it() {
+    let (ipc_main, ipc_renderer) = pair();
+    let (web_contents, config) = (first(&ipc_main), LaneConfig::new().open_timeout(4 * PATIENCE));
+    let sender: LaneSender<u64> = web_contents.lane("x", &config).unwrap();
+    let held: LaneReceiver<u64> = ipc_renderer.lane("x", &config).unwrap();
+    drop(sender);
+    let take = |_| {
+        let (ipc_renderer, config) = (ipc_renderer.clone(), config.clone());
+        let take = move || ipc_renderer.lane::<LaneReceiver<u64>>("x", &config).map(drop).unwrap_err().kind();
+        std::thread::Builder::new().name("takes lane x".into()).spawn(take).unwrap()
+    };
+    let takers = [0, 1, 2].map(take);
+    until("all of them sleep", || {
+        let tasks = support::threads_named("takes lane x");
+        let sleeps = |task: &String| {
+            support::stat_of(&format!("/proc/self/task/{task}/stat")).is_some_and(|stat| stat[0] == "S")
+        };
+        tasks.len() == takers.len() && tasks.iter().all(sleeps)
+    });
+    let mut sender: LaneSender<u64> = web_contents.lane("x", &config).unwrap();
+    let kinds = bounded("those who wait", move || takers.map(|taker| taker.join().unwrap()));
+    assert_eq!(kinds, [ErrorKind::NameInUse; 3]);
+    drop(held);
+    let mut receiver: LaneReceiver<u64> = ipc_renderer.lane("x", &config).unwrap();
+    sender.try_send(&7).unwrap();
+    let mut got = 0;
+    assert!(receiver.try_recv(&mut got).unwrap().is_some() && got == 7);
+}
+
+#[test]
+fn lanes_that_main_drops_before_anybody_takes_them_do_not_pile_up() {
+    let (ipc_main, ipc_renderer) = pair();
+    let (web_contents, config) = (first(&ipc_main), LaneConfig::new());
+    for n in 0..5000 {
+        until("there is room for an offer", || match web_contents.lane::<LaneSender<u64>>(&format!("n{n}"), &config) {
+            Ok(sender) => {
+                drop(sender);
+                true
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Full, "{error}");
+                false
+            }
+        });
+    }
+    let mut sender: LaneSender<u64> = web_contents.lane("last", &config).unwrap();
+    let mut receiver: LaneReceiver<u64> = ipc_renderer.lane("last", &config).unwrap();
+    sender.try_send(&8).unwrap();
+    let mut got = 0;
+    assert!(receiver.try_recv(&mut got).unwrap().is_some() && got == 8);
 }
 
 #[test]

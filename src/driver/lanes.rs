@@ -6,7 +6,7 @@ use crate::config::ThreadRole;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoint;
 use crate::latest::FRESH;
-use crate::layout::{LaneLayout, LaneShape, MAGIC, lane as words};
+use crate::layout::{LINE, LaneLayout, LaneShape, MAGIC, lane as words};
 use crate::link::{LaneKind, LaneOffer, LaneTerms, MAX_LANE_NAME};
 use crate::parking::{CLOSED, Waker};
 use crate::records::MAX_RECORD;
@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Lanes that main may have offered and nobody has taken yet, by different names.
 const MAX_OFFERS: usize = 4096;
+
+/// From so many on those that main has dropped are looked for, each time that they have doubled.
+const MANY_OFFERS: usize = 64;
 
 /// Slots of one direction, at most.
 const MAX_SLOTS: usize = 1 << 24;
@@ -162,13 +165,44 @@ fn is_dead(region: &Arc<Region>, layout: &LaneLayout, kind: LaneKind) -> bool {
         let word = region.word32(LaneLayout::block(written_by_main) + at);
         word.is_ok_and(|word| word.load(Ordering::Acquire) & CLOSED != 0)
     };
-    let holds = layout.to_renderer.is_some_and(|place| match kind {
-        LaneKind::Records => has(place.words, 1),
-        LaneKind::Latest => has(LaneLayout::block(true) + words::MIDDLE, FRESH),
-    });
-    let is_dropped = (layout.to_renderer.is_some() && is_closed(true, words::SENDER))
-        || (layout.to_main.is_some() && is_closed(false, words::RECEIVER));
-    is_dropped && !holds
+    let holds = || {
+        layout.to_renderer.is_some_and(|place| match kind {
+            LaneKind::Records => has(place.words, 1),
+            LaneKind::Latest => has(LaneLayout::block(true) + words::MIDDLE, FRESH),
+        })
+    };
+    // All of it: one half of a duplex may go on without the other.
+    let is_dropped = (layout.to_renderer.is_none() || is_closed(true, words::SENDER))
+        && (layout.to_main.is_none() || is_closed(false, words::RECEIVER));
+    // Looked at behind that: what was sent before the end is seen.
+    is_dropped && !holds()
+}
+
+/// What main has offered as it lies in memory, if it can be used.
+fn layout_of(offer: &LaneOffer, fd: &OwnedFd) -> Result<LaneLayout> {
+    let shape = |terms: Option<LaneTerms>| {
+        terms.map(|it| LaneShape { size: it.size as usize, align: it.align as usize, count: it.slots as usize })
+    };
+    let layout = LaneLayout::new(shape(offer.to_renderer), shape(offer.to_main), offer.id)
+        .filter(|layout| layout.region as u64 == offer.region)
+        .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("main's lane cannot be used: {offer:?}")))?;
+    sys::check_sealed(fd, layout.region).map_err(|why| {
+        Error::new(ErrorKind::Protocol, format!("main's lane '{}' cannot be used: {why}", offer.name))
+    })?;
+    Ok(layout)
+}
+
+/// Whether nobody wants an offer any more that nobody has taken.
+fn is_dead_offer(offer: &LaneOffer, fd: &OwnedFd) -> bool {
+    layout_of(offer, fd).is_ok_and(|layout| {
+        let mapping = sys::Mapping::map(fd, layout.region, &[0..layout.region]);
+        mapping.is_ok_and(|mapping| is_dead(&Region::mapped(mapping), &layout, offer.kind))
+    })
+}
+
+fn name_in_use(name: &str) -> Error {
+    let text = format!("the lane '{name}' is open already: drop its end first, or take another name");
+    Error::new(ErrorKind::NameInUse, text)
 }
 
 fn unusable(text: String) -> Error {
@@ -177,8 +211,8 @@ fn unusable(text: String) -> Error {
 
 fn too_large(demand: &Demand) -> Error {
     unusable(format!(
-        "a lane of such records cannot be made: a record has 1 byte to {MAX_RECORD}, a lane at most {MAX_SLOTS} slots, and \
-         all must fit into memory: {demand:?}"
+        "a lane of such records cannot be made: a record has 1 byte to {MAX_RECORD} and an alignment of at most {LINE}, a lane \
+         at most {MAX_SLOTS} slots, and all must fit into memory: {demand:?}"
     ))
 }
 
@@ -209,10 +243,7 @@ impl Link {
         {
             let mut lanes = self.lanes.open.lock();
             if lanes.contains_key(name) {
-                return Err(Error::new(
-                    ErrorKind::NameInUse,
-                    format!("the lane '{name}' is open already: drop its end first, or take another name"),
-                ));
+                return Err(name_in_use(name));
             }
             lanes.insert(name.to_string(), (id, Arc::downgrade(&state)));
         }
@@ -276,6 +307,8 @@ impl Link {
                     self.id
                 ),
             ),
+            // Its end may be seen here first.
+            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => self.disconnected(),
             _ if self.is_lost() => self.disconnected(),
             _ => Error::system(format!("cannot hand the lane '{name}' to renderer {}", self.id), error),
         })?;
@@ -293,10 +326,13 @@ impl Link {
                 // Main has dropped it already: the next one of this name.
                 Ok(None) => {}
                 Err(error) => {
-                    // Not lost by that, unless there is a newer one.
+                    // Not lost by that, unless there is a newer one, here or taken meanwhile.
+                    let has_newer = self.lanes.open.lock().get(name).is_some_and(|(id, _)| *id > offer.id);
                     let mut offers = self.lanes.offers.lock();
-                    if !self.is_lost() && !offers.iter().any(|(other, _)| other.name == name) {
+                    if !self.is_lost() && !has_newer && !offers.iter().any(|(other, _)| other.name == name) {
                         offers.push((offer, fd));
+                        // Who waits for it has been rung for it already, and found it gone.
+                        self.lanes.offered.notify_all();
                     }
                     return Err(error);
                 }
@@ -324,6 +360,10 @@ impl Link {
                 }
             };
             if is_over && !offers.iter().any(|(offer, _)| offer.name == name) && !self.is_lost() {
+                drop(offers);
+                if self.lanes.open.lock().contains_key(name) {
+                    return Err(name_in_use(name));
+                }
                 let why = match &*self.lanes.held_back.lock() {
                     Some(why) => why.clone(),
                     None => "its end is opened by WebContents::lane with the same name".to_string(),
@@ -339,14 +379,7 @@ impl Link {
     /// Maps what main has offered. `None`: main's end is dropped, and nothing lies there.
     fn map_lane(self: &Arc<Self>, offer: &LaneOffer, fd: &OwnedFd, demand: &Demand) -> Result<Option<LaneParts>> {
         let name = &offer.name;
-        let shape = |terms: Option<LaneTerms>| {
-            terms.map(|it| LaneShape { size: it.size as usize, align: it.align as usize, count: it.slots as usize })
-        };
-        let layout = LaneLayout::new(shape(offer.to_renderer), shape(offer.to_main), offer.id)
-            .filter(|layout| layout.region as u64 == offer.region)
-            .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("main's lane cannot be used: {offer:?}")))?;
-        sys::check_sealed(fd, layout.region)
-            .map_err(|why| Error::new(ErrorKind::Protocol, format!("main's lane '{name}' cannot be used: {why}")))?;
+        let layout = layout_of(offer, fd)?;
         let lease = self.new_lane(name, offer.id)?;
         failpoint::reached("lane taken");
         let mapping = sys::Mapping::map(fd, layout.region, &[0..layout.region])
@@ -385,6 +418,9 @@ impl Link {
         let mut offers = self.lanes.offers.lock();
         // Main has dropped the one of this name before it offers the next.
         offers.retain(|(other, _)| other.name != offer.name);
+        if offers.len() >= MANY_OFFERS && offers.len().is_power_of_two() {
+            offers.retain(|(other, fd)| !is_dead_offer(other, fd));
+        }
         if offers.len() >= MAX_OFFERS {
             return Err(format!("it offers the lane '{}' beside {MAX_OFFERS} that nobody has taken", offer.name));
         }

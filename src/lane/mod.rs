@@ -464,7 +464,6 @@ impl Opened {
     fn rouser(&self, parts: &LaneParts, policy: WakePolicy) -> Result<Rouser> {
         let word = |at| self.word32(self.is_main, at);
         let waker = Waker { receiver: word(words::RECEIVER)?, sender: word(words::SENDER)?, bell: word(words::BELL)? };
-        waker.announce(policy);
         let relay = match policy {
             WakePolicy::Relay => {
                 let flag = Arc::new(RelayFlag {
@@ -478,6 +477,8 @@ impl Opened {
             }
             _ => None,
         };
+        // Last: until then the receiver looks again by itself, also whether this end was given up.
+        waker.announce(policy);
         let over = parts.state.over();
         Ok(Rouser { waker, policy, relay, over, shared: self.shared.clone(), _lease: self.lease.clone() })
     }

@@ -40,7 +40,37 @@ fn children() {
         ("main that stands at each step", main_that_stands_at_each_step),
         ("renderer that kills itself", renderer_that_kills_itself),
         ("renderer that stands at each step", renderer_that_stands_at_each_step),
+        ("main whose program cannot be started", main_whose_program_cannot_be_started),
     ]);
+}
+
+/// The link is in the table before the program is started, and whoever finds it there may call by it.
+#[test]
+fn calls_by_a_link_whose_program_cannot_be_started_end_with_it() {
+    alone_on(Backing::Sealed, "main whose program cannot be started");
+}
+
+fn main_whose_program_cannot_be_started() {
+    let ipc_main = builder().build().unwrap();
+    let gate = Gate::default();
+    let holds = gate.clone();
+    failpoint::hold("welcome sent", 0, move || holds.wait());
+    let spawns = ipc_main.clone();
+    let spawning =
+        std::thread::spawn(move || spawns.spawn(Command::new("/nowhere/at all")).map(drop).unwrap_err().kind());
+    gate.reached();
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    let mut call = web_contents.invoke::<()>("x", (), 4 * PATIENCE);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(std::pin::Pin::new(&mut call).poll(&mut context).is_pending());
+    web_contents.send("x", ()).unwrap();
+    gate.open();
+    assert_eq!(bounded("the spawn", move || spawning.join().unwrap()), ErrorKind::System);
+    let error = bounded("the call", move || futures::executor::block_on(call)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
+    assert_eq!(web_contents.send("x", ()).unwrap_err().kind(), ErrorKind::Disconnected);
+    assert_eq!(web_contents.stats().queued_bytes, 0);
+    assert!(matches!(web_contents.gone_reason(), Some(GoneReason::NeverConnected(_))));
 }
 
 // ---- the steps ----------------------------------------------------------------------------------------------------

@@ -157,6 +157,20 @@ fn two_polled_handles_may_end_each_other_in_their_listeners() {
     });
 }
 
+#[test]
+fn a_renderers_messages_come_after_its_connection_is_told_also_where_a_call_that_polls_runs_them() {
+    let (ipc_main, ipc_renderer) = pair(manual(), IpcRenderer::builder());
+    let ran: Arc<Mutex<Vec<&str>>> = Arc::default();
+    let (connects, comes) = (ran.clone(), ran.clone());
+    ipc_main.on_renderer_connected(move |_| connects.lock().unwrap().push("connected"));
+    ipc_main.on("hello", move |_, ()| comes.lock().unwrap().push("hello"));
+    ipc_renderer.handle("ask", |_, ()| Ok(())).unwrap();
+    ipc_renderer.send("hello", ()).unwrap();
+    ipc_main.all_web_contents()[0].invoke::<()>("ask", (), PATIENCE).wait_polling(PATIENCE).unwrap();
+    ipc_main.poll(Budget::UNLIMITED).unwrap();
+    assert_eq!(*ran.lock().unwrap(), ["connected", "hello"]);
+}
+
 // ---- poll -------------------------------------------------------------------------------------------------------
 
 #[test]

@@ -6,7 +6,7 @@ use super::event::{Answer, Place, ringmain_event, ringmain_event_type};
 use super::registration::{Registration, ringmain_callback, ringmain_destroy};
 use super::result::{Outcome, failure, given, guard, null, put, quietly, ringmain_error, ringmain_result};
 use super::shared::{self, FREE_TIMEOUT, Receiver, Shared, Way, is_once, message, ringmain_stats, unwatch};
-use super::value::{self, args_of, finite_time, long_time, replied, ringmain_bytes, text};
+use super::value::{self, args_of, finite_time, long_time, replied, replied_polling, ringmain_bytes, text};
 use super::{RINGMAIN_FOREVER, RINGMAIN_MAIN_FRAME as MAIN_FRAME};
 use super::{RINGMAIN_WATCH_CONNECTED, RINGMAIN_WATCH_ERRORS, RINGMAIN_WATCH_GONE};
 use crate::error::{Error, ErrorKind};
@@ -653,7 +653,7 @@ pub unsafe extern "C" fn ringmain_main_invoke_polling(
         unsafe {
             let (handle, channel) = (hold(ipc_main)?, text(channel, channel_len, "channel")?);
             let (args, timeout) = (args_of(format, data, len)?, finite_time(timeout_ns)?);
-            let result = replied(reply, format, || {
+            let result = replied_polling(reply, format, || {
                 Ok(handle.invoke((renderer, frame), channel, &args, timeout)?.wait_polling(timeout)?)
             });
             shared::tell_of_events(&*handle);

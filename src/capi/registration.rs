@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::event::ringmain_event;
-use crate::sync::{Arc, Mutex};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use parking_lot::{Condvar, MutexGuard};
 use std::ffi::c_void;
 
@@ -36,6 +36,8 @@ pub(super) struct Registration {
     state: Mutex<State>,
     /// `destroy` has returned, or the last callback.
     ended: Condvar,
+    /// It was told of the end of a renderer's main.
+    knows_the_end: AtomicBool,
 }
 
 #[derive(Default)]
@@ -52,7 +54,22 @@ struct State {
 impl Registration {
     pub(super) fn new(id: u64, callback: ringmain_callback, user: *mut c_void, destroy: ringmain_destroy) -> Arc<Self> {
         let (state, ended) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { id, callback, destroy, user: User(user), process: std::process::id(), state, ended })
+        let knows_the_end = AtomicBool::new(false);
+        Arc::new(Self {
+            id,
+            callback,
+            destroy,
+            user: User(user),
+            process: std::process::id(),
+            state,
+            ended,
+            knows_the_end,
+        })
+    }
+
+    /// Whether it was not told of the end before; from here on it was.
+    pub(super) fn is_told_the_end_now(&self) -> bool {
+        !self.knows_the_end.swap(true, Ordering::Relaxed)
     }
 
     /// Whether events are to be pulled.

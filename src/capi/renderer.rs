@@ -3,13 +3,14 @@
 
 use super::config::{renderer_builder, ringmain_renderer_config};
 use super::event::{Answer, Place, ringmain_event, ringmain_event_type};
-use super::registration::{ringmain_callback, ringmain_destroy};
+use super::registration::{Registration, ringmain_callback, ringmain_destroy};
 use super::result::{Outcome, given, guard, null, put, quietly, ringmain_error, ringmain_result};
 use super::ringmain_main;
 use super::shared::{self, FREE_TIMEOUT, Receiver, Shared, Way, is_once, message, ringmain_stats, unwatch};
-use super::value::{self, args_of, long_time, replied, ringmain_bytes, text, time};
+use super::value::{self, args_of, long_time, replied, replied_polling, ringmain_bytes, text, time};
 use super::{RINGMAIN_FOREVER, RINGMAIN_MAIN_FRAME as MAIN_FRAME};
 use super::{RINGMAIN_WATCH_ERRORS, RINGMAIN_WATCH_GONE, RINGMAIN_WATCH_GUESTS};
+use crate::GoneReason;
 use crate::event::IpcRendererEvent;
 use crate::invoke::Invoke;
 use crate::ipc_renderer::{IpcRenderer, IpcRendererBuilder};
@@ -414,20 +415,28 @@ pub unsafe extern "C" fn ringmain_renderer_watch(
             handle.shared.register(handle.ipc.frame_id(), Way { callback, user, destroy }, id, |registration| {
                 let new = handle.shared.watch(what, registration);
                 hook(&handle, new);
+                let watches_again = what & !new & RINGMAIN_WATCH_GONE != 0;
+                if watches_again && handle.ipc.gone_reason().is_some() {
+                    // The hook of the first watcher may have run already; this one is told by another.
+                    let (shared, registration) = (handle.shared.clone(), registration.clone());
+                    handle.ipc.on_disconnected(move |reason| tell_end(&shared, Some(&registration), reason));
+                }
                 Ok(unwatch(&handle.shared, registration))
             })
         }
     })
 }
 
+fn tell_end(shared: &Shared, only: Option<&Arc<Registration>>, reason: &GoneReason) {
+    shared.tell_end(only, |watcher| {
+        ringmain_event::new(RINGMAIN_EVENT_GONE, watcher.id, Place::default(), "".into()).with_reason(reason)
+    });
+}
+
 fn hook(handle: &ringmain_renderer, new: u32) {
     if new & RINGMAIN_WATCH_GONE != 0 {
         let shared = handle.shared.clone();
-        handle.ipc.on_disconnected(move |reason| {
-            shared.tell(RINGMAIN_WATCH_GONE, |watcher| {
-                ringmain_event::new(RINGMAIN_EVENT_GONE, watcher.id, Place::default(), "".into()).with_reason(reason)
-            });
-        });
+        handle.ipc.on_disconnected(move |reason| tell_end(&shared, None, reason));
     }
     if new & RINGMAIN_WATCH_ERRORS != 0 {
         let shared = handle.shared.clone();
@@ -632,7 +641,7 @@ pub unsafe extern "C" fn ringmain_renderer_invoke_polling(
         unsafe {
             let (handle, channel) = (hold(renderer)?, text(channel, channel_len, "channel")?);
             let args = args_of(format, data, len)?;
-            let result = replied(reply, format, || {
+            let result = replied_polling(reply, format, || {
                 Ok(handle.invoke(channel, &args, timeout_ns).wait_polling(long_time(timeout_ns))?)
             });
             shared::tell_of_events(&*handle);

@@ -7,7 +7,7 @@ use super::registration::{Registration, ringmain_callback, ringmain_destroy};
 use super::result::{Failure, Outcome, failure, put, ringmain_error, ringmain_result};
 use super::value;
 use crate::config::Budget;
-use crate::driver::ErrorReport;
+use crate::driver::{ErrorReport, is_worth_logging};
 use crate::error::{Error, Result};
 use crate::invoke::Invoke;
 use crate::sync::{Arc, AtomicU32, AtomicU64, Mutex, Ordering};
@@ -54,6 +54,8 @@ pub(super) struct Shared {
     watchers: Mutex<Vec<(u32, Arc<Registration>)>>,
     /// Hooks that the Rust handle has.
     hooked: AtomicU32,
+    /// Errors that had no watcher, though the hook is there.
+    logged: AtomicU64,
     /// Nothing is registered any more.
     over: Mutex<bool>,
 }
@@ -67,6 +69,7 @@ impl Shared {
             next: AtomicU64::new(1),
             watchers: Mutex::default(),
             hooked: AtomicU32::new(0),
+            logged: AtomicU64::new(0),
             over: Mutex::new(false),
         })
     }
@@ -112,6 +115,10 @@ impl Shared {
             let mut registered = self.registered.lock();
             // Set before `close` takes what is registered, so that nothing comes after.
             if *self.over.lock() {
+                if !id.is_null() {
+                    // SAFETY: as above.
+                    unsafe { id.write(0) };
+                }
                 return Err(failure(RINGMAIN_DISCONNECTED, "the renderer or main of this handle was freed"));
             }
             registered.insert(number, entry);
@@ -199,6 +206,24 @@ impl Shared {
         !watchers.is_empty()
     }
 
+    /// Tells all watchers, or this one, of the end of a renderer's main: each once.
+    pub(super) fn tell_end(
+        &self,
+        only: Option<&Arc<Registration>>,
+        event: impl Fn(&Arc<Registration>) -> ringmain_event,
+    ) {
+        let watchers: Vec<_> = {
+            let watchers = self.watchers.lock();
+            let is_meant = |(mask, watcher): &&(u32, Arc<Registration>)| {
+                mask & super::RINGMAIN_WATCH_GONE != 0 && only.is_none_or(|only| Arc::ptr_eq(only, watcher))
+            };
+            watchers.iter().filter(is_meant).map(|(_, watcher)| watcher.clone()).collect()
+        };
+        for watcher in watchers.iter().filter(|watcher| watcher.is_told_the_end_now()) {
+            self.deliver(watcher, event(watcher));
+        }
+    }
+
     /// An error that nobody waits for.
     pub(super) fn tell_error(&self, report: &ErrorReport) {
         let told = self.tell(super::RINGMAIN_WATCH_ERRORS, |watcher| {
@@ -207,7 +232,7 @@ impl Shared {
             let error = ringmain_error::of(report.error.kind().into(), report.error.to_string());
             ringmain_event::new(ringmain_event_type::RINGMAIN_EVENT_ERROR, watcher.id, place, channel).with_error(error)
         });
-        if !told {
+        if !told && is_worth_logging(self.logged.fetch_add(1, Ordering::Relaxed) + 1) {
             report.to_log();
         }
     }

@@ -214,6 +214,28 @@ pub(super) unsafe fn replied(
     result
 }
 
+/// As [`replied`], where `get` runs callbacks and tasks on this thread, which take values too: what `reply` has is not touched
+/// before the value is there.
+///
+/// # Safety
+///
+/// As [`replied`].
+pub(super) unsafe fn replied_polling(
+    reply: *mut ringmain_bytes,
+    format: u32,
+    get: impl FnOnce() -> Outcome<TakenValue>,
+) -> Outcome {
+    wants(reply, "reply")?;
+    let format = format_of(format)?;
+    let TakenValue(value) = get()?;
+    let value = match format {
+        ringmain_format::RINGMAIN_MSGPACK => value,
+        ringmain_format::RINGMAIN_JSON => to_json(&value)?,
+    };
+    // SAFETY: not null, and as the caller says.
+    unsafe { put_bytes(reply, &value) }
+}
+
 /// Hands bytes over.
 ///
 /// # Safety

@@ -2,7 +2,7 @@
 
 use super::link::{Link, Process};
 use super::sockets::PeerSocket;
-use super::{Command, Engine, IPC_MESSAGE, Listener, Serving};
+use super::{Command, Engine, IPC_MESSAGE, Listener, Serving, wake};
 use crate::config::{Backing, Config as Options, MAX_TEXT};
 use crate::error::{Error, ErrorKind, Result, is_scarcity};
 use crate::failpoint;
@@ -269,10 +269,12 @@ impl Engine {
         Ok((link, Handshake { region: memory.region, _name: memory.name, who: None }))
     }
 
-    /// Gives a link up that did not come to be.
+    /// Gives a link up that did not come to be. Somebody may have found it in the table and call by it: those calls end.
     fn discard(&self, link: &Arc<Link>) {
         self.links.lock().remove(&link.id);
         self.watch.remove(link);
+        let wakers = link.never_began();
+        wake(wakers, self);
     }
 
     /// After an error the link is to be discarded.
@@ -618,7 +620,9 @@ impl Engine {
                 machine.datagram(now, &buffer[..received.len], count);
             }
         } else {
-            machine.timeout(Instant::now() + Duration::from_millis(1));
+            // Its own time is over as well, though it was reckoned from a moment later.
+            let now = Instant::now();
+            machine.timeout(machine.next_deadline().map_or(now, |deadline| deadline.max(now)));
         }
         let (mut opened, mut failed) = (None, None);
         while let Some(output) = machine.poll_output() {

@@ -456,6 +456,8 @@ impl Dispatcher {
             return false;
         }
         if let Some((message, _)) = link.next_in_inbox() {
+            // Before any of its messages, though other hooks wait for the next poll.
+            self.engine.run_open_hooks(link);
             self.dispatch(link, &message);
             self.keep(message);
             return true;

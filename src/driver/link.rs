@@ -166,6 +166,8 @@ pub(crate) struct Link {
     /// No call is answered any more.
     lost: AtomicBool,
     gone: OnceLock<GoneReason>,
+    /// The hooks were told that it has opened.
+    pub(super) is_told: AtomicBool,
     /// For an attached renderer, at either end: the thread that serves the other one, and so our calls.
     served_by: OnceLock<Arc<Serving>>,
     pub(crate) counters: Counters,
@@ -213,6 +215,7 @@ impl Link {
             dispatcher_waits: AtomicBool::new(false),
             lost: AtomicBool::new(false),
             gone: OnceLock::new(),
+            is_told: AtomicBool::new(false),
             served_by: OnceLock::new(),
             counters: Counters::default(),
             doorbell: Closable::new(doorbell),
@@ -396,6 +399,15 @@ impl Link {
                 self.engine.command(Command::Gone(self.clone()));
             }
         }
+    }
+
+    /// Nobody will ever be behind this link: the wakers of those who wait for an answer.
+    pub(super) fn never_began(&self) -> Vec<Waker> {
+        let _ = self.gone.set(GoneReason::NeverConnected("the link did not come to be".to_string()));
+        self.lose();
+        let wakers = self.fail_calls();
+        self.discard();
+        wakers
     }
 
     fn lose(&self) {

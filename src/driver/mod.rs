@@ -168,6 +168,11 @@ const MISSED: usize = 256;
 /// Reports about one renderer that are all logged where there is no hook; later ones at powers of two.
 const LOGGED: u64 = 64;
 
+/// Whether the error of this number goes to the log: a renderer that makes them without end must not fill a disk.
+pub(crate) fn is_worth_logging(number: u64) -> bool {
+    number <= LOGGED || number.is_power_of_two()
+}
+
 /// Reports of other threads that may wait for the dispatcher; more are dropped.
 const MAX_REPORTS: u32 = 256;
 
@@ -713,7 +718,11 @@ impl Engine {
         }
     }
 
+    /// Once for each link.
     fn run_open_hooks(&self, link: &Arc<Link>) {
+        if link.is_told.load(Ordering::Relaxed) || link.is_told.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let opened = self.hooks.lock().opened.clone();
         for hook in opened {
             contain("an on_renderer_connected hook", || hook(link), self);
@@ -763,8 +772,7 @@ impl Engine {
                 *count
             });
             drop(hooks);
-            // A renderer that makes them without end must not fill a disk.
-            if logged <= LOGGED || logged.is_power_of_two() {
+            if is_worth_logging(logged) {
                 report.to_log();
             }
             return;

@@ -533,6 +533,51 @@ static void the_memory_of_a_reply_serves_again(void) {
   CHECK(bytes.data == NULL && bytes.len == 0);
 }
 
+/* What arrives while a call polls is not written where the caller's bytes are. */
+static void a_call_that_polls_and_fails_leaves_the_reply_alone(void) {
+  ringmain_main *m;
+  ringmain_renderer *r;
+  ringmain_renderer_config config = RINGMAIN_RENDERER_CONFIG_INIT;
+  ringmain_bytes reply = RINGMAIN_BYTES_INIT;
+  struct counter answers = {0, 0};
+  int runs = 0;
+  config.dispatch = RINGMAIN_DISPATCH_THREADS;
+  OK(ringmain_main_new(NULL, &m, &error));
+  OK(ringmain_renderer_attach(&config, m, &r, &error));
+  OK(ringmain_renderer_handle(r, CHANNEL("quick"), 0, answers_21, &runs, NULL, NULL, &error));
+  OK(ringmain_json_to_msgpack(CHANNEL("[1, 2, 3]"), &reply, &error));
+  const uint8_t *memory = reply.data;
+  OK(ringmain_main_invoke_async(m, ringmain_renderer_id(r), 0, CHANNEL("quick"), RINGMAIN_MSGPACK, NULL, 0, PATIENCE,
+                                count, &answers, NULL, &error));
+  EXPECT(RINGMAIN_NO_HANDLER, ringmain_main_invoke_polling(m, ringmain_renderer_id(r), 0, CHANNEL("missing"),
+                                                           RINGMAIN_MSGPACK, NULL, 0, PATIENCE, &reply, &error));
+  CHECK(reply.data == memory && reply.len == 4 && reply.data[0] == 0x93 && reply.data[3] == 3);
+  while (answers.runs == 0) {
+    OK(ringmain_main_wait(m, PATIENCE, &error));
+    OK(ringmain_main_poll(m, 0, 0, NULL, NULL, &error));
+  }
+  CHECK(answers.runs == 1 && runs == 1);
+  ringmain_bytes_free(&reply);
+  ringmain_renderer_free(r);
+  ringmain_main_free(m);
+}
+
+/* Each watcher of a renderer is told of main's end once, also one that comes after it. */
+static void a_watcher_that_comes_late_is_told_of_the_end(void) {
+  struct pair pair = pair_up();
+  struct counter first = {0, 0}, second = {0, 0}, third = {0, 0};
+  OK(ringmain_renderer_watch(pair.renderer, RINGMAIN_WATCH_GONE, count, &first, NULL, NULL, &error));
+  OK(ringmain_renderer_watch(pair.renderer, RINGMAIN_WATCH_GONE, count, &second, NULL, NULL, &error));
+  ringmain_main_free(pair.main);
+  while (first.runs == 0)
+    OK(ringmain_renderer_poll(pair.renderer, 0, 0, NULL, NULL, &error));
+  OK(ringmain_renderer_watch(pair.renderer, RINGMAIN_WATCH_GONE, count, &third, NULL, NULL, &error));
+  while (third.runs == 0)
+    OK(ringmain_renderer_poll(pair.renderer, 0, 0, NULL, NULL, &error));
+  CHECK(first.runs == 1 && second.runs == 1 && third.runs == 1);
+  ringmain_renderer_free(pair.renderer);
+}
+
 /* ---- frames, routes, lives --------------------------------------------------------------------------------------- */
 
 static void frames_routes_and_hosts(void) {
@@ -697,8 +742,9 @@ static void a_frame_ends_with_what_is_registered_there(void) {
   ringmain_renderer_free(pair.renderer);
   CHECK(of_main.destroyed == 1);
   struct counter late = {0, 0};
-  EXPECT(RINGMAIN_DISCONNECTED, ringmain_renderer_on(kept, CHANNEL("x"), 0, count, &late, count_destroy, NULL, &error));
-  CHECK(late.destroyed == 0);
+  uint64_t id = 7;
+  EXPECT(RINGMAIN_DISCONNECTED, ringmain_renderer_on(kept, CHANNEL("x"), 0, count, &late, count_destroy, &id, &error));
+  CHECK(late.destroyed == 0 && id == 0);
   ringmain_renderer_free(kept);
   ringmain_main_free(pair.main);
 }
@@ -759,6 +805,8 @@ int main(int argc, char **argv) {
   removal_is_a_barrier(false);
   a_call_that_polls_lets_the_other_side_call_back();
   the_memory_of_a_reply_serves_again();
+  a_call_that_polls_and_fails_leaves_the_reply_alone();
+  a_watcher_that_comes_late_is_told_of_the_end();
   frames_routes_and_hosts();
   a_destroy_may_free_its_handle();
   a_handler_for_one_call_that_is_removed_before_it_is_gone();

@@ -418,8 +418,12 @@ pub unsafe extern "C" fn ringmain_renderer_watch(
                 let watches_again = what & !new & RINGMAIN_WATCH_GONE != 0;
                 if watches_again && handle.ipc.gone_reason().is_some() {
                     // The hook of the first watcher may have run already; this one is told by another.
-                    let (shared, registration) = (handle.shared.clone(), registration.clone());
-                    handle.ipc.on_disconnected(move |reason| tell_end(&shared, Some(&registration), reason));
+                    let (shared, registration) = (handle.shared.clone(), Arc::downgrade(registration));
+                    handle.ipc.on_disconnected(move |reason| {
+                        if let Some(registration) = registration.upgrade() {
+                            tell_end(&shared, Some(&registration), reason);
+                        }
+                    });
                 }
                 Ok(unwatch(&handle.shared, registration))
             })

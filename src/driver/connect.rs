@@ -271,10 +271,24 @@ impl Engine {
 
     /// Gives a link up that did not come to be. Somebody may have found it in the table and call by it: those calls end.
     fn discard(&self, link: &Arc<Link>) {
+        if self.is_main() {
+            let mut machine = link.machine.lock();
+            if link.pipe().is_some() {
+                drop(machine);
+                // Its renderer has come already: it ends as any other, and its process is not waited for.
+                link.close();
+                link.feed(|machine, now| machine.timeout(now + EXIT_GRACE));
+                return self.watch.remove(link);
+            }
+            // Whatever somebody else still has to say about it, it does not open, and is not told as gone.
+            *machine = Machine::gone();
+        }
         self.links.lock().remove(&link.id);
         self.watch.remove(link);
         let wakers = link.never_began();
         wake(wakers, self);
+        drop(link.doorbell.take());
+        link.end_receivers();
     }
 
     /// After an error the link is to be discarded.

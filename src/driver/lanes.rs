@@ -12,7 +12,7 @@ use crate::parking::{CLOSED, Waker};
 use crate::records::MAX_RECORD;
 use crate::region::Region;
 use crate::slots::SlotPlace;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::sys;
 use crate::wake::{Bell, Sleep};
 use parking_lot::Condvar;
@@ -125,6 +125,8 @@ pub(crate) struct Lanes {
     /// On a renderer: what main has offered and nobody has taken.
     offers: Mutex<Vec<(LaneOffer, OwnedFd)>>,
     offered: Condvar,
+    /// How many offers there are when dead ones are looked for again.
+    sweep_at: AtomicUsize,
     /// On a renderer: why an offer waits in the socket.
     held_back: Mutex<Option<String>>,
     /// On main: the Welcome has gone out, before which nothing else may.
@@ -195,7 +197,8 @@ fn layout_of(offer: &LaneOffer, fd: &OwnedFd) -> Result<LaneLayout> {
 /// Whether nobody wants an offer any more that nobody has taken.
 fn is_dead_offer(offer: &LaneOffer, fd: &OwnedFd) -> bool {
     layout_of(offer, fd).is_ok_and(|layout| {
-        let mapping = sys::Mapping::map(fd, layout.region, &[0..layout.region]);
+        // Little of it is looked at.
+        let mapping = sys::Mapping::map(fd, layout.region, &[]);
         mapping.is_ok_and(|mapping| is_dead(&Region::mapped(mapping), &layout, offer.kind))
     })
 }
@@ -326,10 +329,9 @@ impl Link {
                 // Main has dropped it already: the next one of this name.
                 Ok(None) => {}
                 Err(error) => {
-                    // Not lost by that, unless there is a newer one, here or taken meanwhile.
-                    let has_newer = self.lanes.open.lock().get(name).is_some_and(|(id, _)| *id > offer.id);
+                    // Not lost by that, unless there is a newer one.
                     let mut offers = self.lanes.offers.lock();
-                    if !self.is_lost() && !has_newer && !offers.iter().any(|(other, _)| other.name == name) {
+                    if !self.is_lost() && !offers.iter().any(|(other, _)| other.name == name) {
                         offers.push((offer, fd));
                         // Who waits for it has been rung for it already, and found it gone.
                         self.lanes.offered.notify_all();
@@ -418,8 +420,9 @@ impl Link {
         let mut offers = self.lanes.offers.lock();
         // Main has dropped the one of this name before it offers the next.
         offers.retain(|(other, _)| other.name != offer.name);
-        if offers.len() >= MANY_OFFERS && offers.len().is_power_of_two() {
+        if offers.len() >= self.lanes.sweep_at.load(Ordering::Relaxed).max(MANY_OFFERS) {
             offers.retain(|(other, fd)| !is_dead_offer(other, fd));
+            self.lanes.sweep_at.store((2 * offers.len()).min(MAX_OFFERS), Ordering::Relaxed);
         }
         if offers.len() >= MAX_OFFERS {
             return Err(format!("it offers the lane '{}' beside {MAX_OFFERS} that nobody has taken", offer.name));

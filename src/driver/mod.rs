@@ -232,22 +232,21 @@ impl WaitsForEnd {
     fn begin(of: &Arc<Serving>) -> Option<Self> {
         let this = this_thread();
         let mut waits = WAIT_FOR_ENDS.lock();
-        let (mut ahead, mut seen) = (vec![of.clone()], 0);
+        let (mut ahead, mut seen) = (vec![of.clone()], Vec::<Arc<Serving>>::new());
         while let Some(serving) = ahead.pop() {
+            if seen.iter().any(|other| Arc::ptr_eq(other, &serving)) {
+                continue;
+            }
             for thread in [&serving.now, &serving.watch].map(|thread| thread.load(Ordering::Relaxed)) {
                 // Its own watch waits for nothing: who ends a handle there is known apart.
-                if thread == this && !(seen == 0 && thread == of.watch.load(Ordering::Relaxed)) {
+                if thread == this && !(Arc::ptr_eq(&serving, of) && thread == of.watch.load(Ordering::Relaxed)) {
                     return None;
                 }
                 // The last of a thread is the one that it is in.
                 let next = waits.iter().rev().find(|(other, _)| thread != 0 && *other == thread);
-                if let Some((_, next)) = next
-                    && seen < waits.len()
-                {
-                    seen += 1;
-                    ahead.push(next.clone());
-                }
+                ahead.extend(next.map(|(_, next)| next.clone()));
             }
+            seen.push(serving);
         }
         waits.push((this, of.clone()));
         Some(Self(this))

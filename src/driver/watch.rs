@@ -1,5 +1,5 @@
 //! The second thread: sleeps on listening sockets, link sockets and pidfds; accepts, shakes hands with deadlines, reaps.
-//! It runs nobody's code but the accept policy, so a listener that blocks cannot hide a death.
+//! It runs nobody's code but the accept policy, and wakers of calls by a link that it cannot watch, so a listener that blocks cannot hide a death.
 
 use super::connect::{Credentials, Handshake, Listening};
 use super::link::exit_of;

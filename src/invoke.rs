@@ -116,8 +116,8 @@ impl<R: DeserializeOwned> Invoke<R> {
     /// that runs the callbacks in [manual dispatch](crate::Dispatch::Manual), inside a callback or outside of `poll`. The
     /// other end may so call back before it answers, and its callback may wait in turn; such calls nest
     /// [`max_nesting`](crate::IpcMainBuilder::max_nesting) deep at most. Async handlers go on as well; messages of other
-    /// links, and hooks but those that are told of this renderer's connection before its first message, wait for the next `poll`. A call to a renderer that has not connected yet waits for that first, and
-    /// runs nothing meanwhile.
+    /// links, and hooks but those that are told of this renderer's connection before its first message, wait for the next
+    /// `poll`. A call to a renderer that has not connected yet waits for that first, and runs nothing meanwhile.
     ///
     /// While another thread polls, and with [`Dispatch::Threads`](crate::Dispatch::Threads), it is [`wait`](Self::wait)
     /// with a timeout.

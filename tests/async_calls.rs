@@ -45,8 +45,11 @@ impl Drop for Dropped {
     }
 }
 
+/// What was started, and when its futures are dropped.
+type Handled = (Receiver<IpcMainInvokeEvent>, Receiver<()>);
+
 /// A handler `never` that never answers: what was started, and when its futures are dropped.
-fn never(ipc_main: &IpcMain) -> (Receiver<IpcMainInvokeEvent>, Receiver<()>) {
+fn never(ipc_main: &IpcMain) -> Handled {
     let (start, starts) = channel();
     let (drop, drops) = channel();
     ipc_main
@@ -63,6 +66,19 @@ fn never(ipc_main: &IpcMain) -> (Receiver<IpcMainInvokeEvent>, Receiver<()>) {
 }
 
 // ---- many -------------------------------------------------------------------------------------------------------
+
+/// A call each way, polled once, that nobody answers; with what [`never`] tells of main's.
+fn polled_calls() -> ((IpcMain, IpcRenderer), [Invoke<()>; 2], Handled) {
+    let (ipc_main, ipc_renderer) = pair();
+    let handled = never(&ipc_main);
+    let web_contents = ipc_main.all_web_contents().remove(0);
+    ipc_renderer.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
+    let mut calls = [ipc_renderer.invoke("never", ()), web_contents.invoke("never", (), PATIENCE)];
+    for call in &mut calls {
+        assert!(Pin::new(call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    ((ipc_main, ipc_renderer), calls, handled)
+}
 
 #[test]
 fn thousands_of_futures_from_many_threads_are_answered_each_with_its_own() {
@@ -268,13 +284,8 @@ fn a_wait_or_a_future_whose_time_is_over_fails_and_cancels_its_handler() {
 
 #[test]
 fn a_timeout_that_is_set_once_the_future_was_polled_counts() {
-    let (ipc_main, ipc_renderer) = pair();
-    let (_starts, drops) = never(&ipc_main);
-    let web_contents = ipc_main.all_web_contents().remove(0);
-    ipc_renderer.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
-    let calls = [ipc_renderer.invoke::<()>("never", ()), web_contents.invoke::<()>("never", (), PATIENCE)];
-    for mut call in calls {
-        assert!(Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let (_ends, calls, (_starts, drops)) = polled_calls();
+    for call in calls {
         let call = call.timeout(Duration::from_millis(20));
         assert_eq!(bounded("the call", || block_on(call)).unwrap_err().kind(), ErrorKind::Timeout);
     }
@@ -427,14 +438,7 @@ fn calls_in_flight_when_main_shuts_down_are_disconnected() {
 
 #[test]
 fn futures_of_a_link_that_is_closed_are_told_why() {
-    let (ipc_main, ipc_renderer) = pair();
-    let (_starts, _drops) = never(&ipc_main);
-    let web_contents = ipc_main.all_web_contents().remove(0);
-    ipc_renderer.handle_async("never", |_, ()| std::future::pending::<Result<(), HandlerError>>()).unwrap();
-    let mut calls = [ipc_renderer.invoke::<()>("never", ()), web_contents.invoke::<()>("never", (), PATIENCE)];
-    for call in &mut calls {
-        assert!(Pin::new(call).poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    }
+    let ((_ipc_main, ipc_renderer), calls, _handled) = polled_calls();
     ipc_renderer.close(PATIENCE).unwrap();
     for call in calls {
         let error = bounded("the call", || block_on(call)).unwrap_err();

@@ -321,22 +321,22 @@ fn what_an_accept_policy_captured_is_dropped_once_the_links_are_closed() {
 }
 
 /// Whether what is removed while main is told of an error of it is removed before that has ended.
-fn is_removed_meanwhile(channel: &str, remove: impl FnOnce(&IpcMain, &ListenerId) -> bool + Send + 'static) -> bool {
+fn is_removed_meanwhile(what: &str, remove: impl FnOnce(&IpcMain, &ListenerId) -> bool + Send + 'static) -> bool {
     let (ipc_main, ipc_renderer) = pair();
     let gate = Gate::default();
     let waits = gate.clone();
     ipc_main.on_error(move |_| waits.wait());
-    let listener = match channel {
+    let listener = match what {
         "unfit" => ipc_main.on("unfit", |_, (_number,): (i64,)| {}),
-        _ => ipc_main.on(channel, |_, ()| panic!("of a listener")),
+        _ => ipc_main.on(what, |_, ()| panic!("of a listener")),
     };
     ipc_main.handle("call", |_, ()| -> std::result::Result<(), HandlerError> { panic!("of a handler") }).unwrap();
-    match channel {
+    match what {
         "call" => ipc_renderer.invoke::<()>("call", ()).detach(),
-        _ => ipc_renderer.send(channel, ()).unwrap(),
+        _ => ipc_renderer.send(what, ()).unwrap(),
     }
     gate.reached();
-    let (tell, told) = channel_of_bool();
+    let (tell, told) = channel();
     let handle = ipc_main.clone();
     let removing = std::thread::spawn(move || tell.send(remove(&handle, &listener)).unwrap());
     // Long before the gate gives up.
@@ -344,10 +344,6 @@ fn is_removed_meanwhile(channel: &str, remove: impl FnOnce(&IpcMain, &ListenerId
     gate.open();
     removing.join().unwrap();
     removed.unwrap_or(false)
-}
-
-fn channel_of_bool() -> (std::sync::mpsc::Sender<bool>, std::sync::mpsc::Receiver<bool>) {
-    channel()
 }
 
 #[test]

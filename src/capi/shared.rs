@@ -104,21 +104,21 @@ impl Shared {
     ) -> Outcome {
         self.check_way(&way)?;
         let registration = Registration::new(self.number(), way.callback, way.user, way.destroy);
+        let tell_number = |number| {
+            if !id.is_null() {
+                // SAFETY: not null, and may be written.
+                unsafe { id.write(number) };
+            }
+        };
         // Before anything can run with it: a callback may ask for its own number.
-        if !id.is_null() {
-            // SAFETY: not null, and may be written.
-            unsafe { id.write(registration.id) };
-        }
+        tell_number(registration.id);
         let number = registration.id;
         let entry = Registered { registration: registration.clone(), frame, undo: Box::new(|| {}) };
         {
             let mut registered = self.registered.lock();
             // Set before `close` takes what is registered, so that nothing comes after.
             if *self.over.lock() {
-                if !id.is_null() {
-                    // SAFETY: as above.
-                    unsafe { id.write(0) };
-                }
+                tell_number(0);
                 return Err(failure(RINGMAIN_DISCONNECTED, "the renderer or main of this handle was freed"));
             }
             registered.insert(number, entry);
@@ -140,10 +140,7 @@ impl Shared {
                 self.registered.lock().remove(&number);
                 // Not ours to destroy: the function has failed, and the caller has it still.
                 registration.abandon();
-                if !id.is_null() {
-                    // SAFETY: as above.
-                    unsafe { id.write(0) };
-                }
+                tell_number(0);
                 Err(failed)
             }
         }
@@ -194,12 +191,14 @@ impl Shared {
         drop(removed);
     }
 
+    fn watchers_of(&self, what: u32) -> Vec<Arc<Registration>> {
+        let watchers = self.watchers.lock();
+        watchers.iter().filter(|(mask, _)| mask & what != 0).map(|(_, watcher)| watcher.clone()).collect()
+    }
+
     /// Tells all watchers; whether there were any.
     pub(super) fn tell(&self, what: u32, event: impl Fn(&Arc<Registration>) -> ringmain_event) -> bool {
-        let watchers: Vec<_> = {
-            let watchers = self.watchers.lock();
-            watchers.iter().filter(|(mask, _)| mask & what != 0).map(|(_, watcher)| watcher.clone()).collect()
-        };
+        let watchers = self.watchers_of(what);
         for watcher in &watchers {
             self.deliver(watcher, event(watcher));
         }
@@ -212,15 +211,10 @@ impl Shared {
         only: Option<&Arc<Registration>>,
         event: impl Fn(&Arc<Registration>) -> ringmain_event,
     ) {
-        let watchers: Vec<_> = {
-            let watchers = self.watchers.lock();
-            let is_meant = |(mask, watcher): &&(u32, Arc<Registration>)| {
-                mask & super::RINGMAIN_WATCH_GONE != 0 && only.is_none_or(|only| Arc::ptr_eq(only, watcher))
-            };
-            watchers.iter().filter(is_meant).map(|(_, watcher)| watcher.clone()).collect()
-        };
-        for watcher in watchers.iter().filter(|watcher| watcher.is_told_the_end_now()) {
-            self.deliver(watcher, event(watcher));
+        for watcher in self.watchers_of(super::RINGMAIN_WATCH_GONE) {
+            if only.is_none_or(|only| Arc::ptr_eq(only, &watcher)) && watcher.is_told_the_end_now() {
+                self.deliver(&watcher, event(&watcher));
+            }
         }
     }
 

@@ -186,6 +186,13 @@ pub(super) fn wants(bytes: *const ringmain_bytes, what: &str) -> Outcome {
     if bytes.is_null() { Err(null(what)) } else { Ok(()) }
 }
 
+fn in_format(TakenValue(value): TakenValue, format: ringmain_format) -> Outcome<Vec<u8>> {
+    match format {
+        ringmain_format::RINGMAIN_MSGPACK => Ok(value),
+        ringmain_format::RINGMAIN_JSON => to_json(&value),
+    }
+}
+
 /// Gets a value by `get` and hands it over, in the memory that `reply` has.
 ///
 /// # Safety
@@ -201,10 +208,7 @@ pub(super) unsafe fn replied(
     let format = format_of(format)?;
     // SAFETY: not null, and as the caller says. Whatever `get` runs meanwhile finds it empty.
     TakenValue::lend(unsafe { memory_of(&mut *reply) });
-    let got = get().and_then(|TakenValue(value)| match format {
-        ringmain_format::RINGMAIN_MSGPACK => Ok(value),
-        ringmain_format::RINGMAIN_JSON => to_json(&value),
-    });
+    let got = get().and_then(|value| in_format(value, format));
     let (memory, result) = match got {
         Ok(value) => (value, Ok(())),
         Err(failed) => (TakenValue::take_back(), Err(failed)),
@@ -227,11 +231,7 @@ pub(super) unsafe fn replied_polling(
 ) -> Outcome {
     wants(reply, "reply")?;
     let format = format_of(format)?;
-    let TakenValue(value) = get()?;
-    let value = match format {
-        ringmain_format::RINGMAIN_MSGPACK => value,
-        ringmain_format::RINGMAIN_JSON => to_json(&value)?,
-    };
+    let value = in_format(get()?, format)?;
     // SAFETY: not null, and as the caller says.
     unsafe { put_bytes(reply, &value) }
 }

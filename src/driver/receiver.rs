@@ -278,12 +278,15 @@ impl Receiver {
         let mut errors = Vec::new();
         let ran = self.run(&snapshot, event, delivery, &mut errors).map_err(|error| error.to_string());
         contain("the drop of a listener", || drop(snapshot), &delivery.link.engine);
-        report(errors, delivery);
+        if !errors.is_empty() {
+            report(errors, delivery);
+        }
         ran
     }
 }
 
 /// Tells what listeners have left.
+#[cold]
 fn report(errors: Vec<Error>, delivery: &Delivery<'_>) {
     let engine = &delivery.link.engine;
     // Number 0 is nobody: this process has emitted the event itself.
@@ -333,10 +336,13 @@ impl Recent {
         let mut errors = Vec::new();
         let ran = receiver.run(snapshot, channel, delivery, &mut errors).map_err(|error| error.to_string());
         // One that has run its once, or removed another, must not keep it: what that captured is dropped now.
-        if !errors.is_empty() || receiver.version.load(Ordering::Acquire) != version {
+        if receiver.version.load(Ordering::Acquire) != version {
             self.clear(&delivery.link.engine);
         }
-        report(errors, delivery);
+        if !errors.is_empty() {
+            self.clear(&delivery.link.engine);
+            report(errors, delivery);
+        }
         ran.map(|()| true)
     }
 }

@@ -1,5 +1,6 @@
 //! The second thread: sleeps on listening sockets, link sockets and pidfds; accepts, shakes hands with deadlines, reaps.
-//! It runs nobody's code but the accept policy, and wakers of calls by a link that it cannot watch, so a listener that blocks cannot hide a death.
+//! It runs nobody's code but the accept policy, and wakers of calls by a link that it cannot watch, so a listener that blocks
+//! cannot hide a death.
 
 use super::connect::{Credentials, Handshake, Listening};
 use super::link::exit_of;
@@ -83,13 +84,7 @@ impl Watch {
             links.insert(link.id, link.clone());
         }
         let add = || {
-            if let Some(socket) = link.socket.get() {
-                self.poller.add(&*socket, SOCKET | id, sys::Interest::READ)?;
-                // Given up meanwhile, when there was nothing to be removed.
-                if link.socket.get().is_none() {
-                    let _ = self.poller.remove(&*socket);
-                }
-            }
+            self.add_socket(link)?;
             if let Some(pidfd) = link.pidfd.get() {
                 self.poller.add(&*pidfd, PROCESS | id, sys::Interest::READ)?;
             }
@@ -103,6 +98,16 @@ impl Watch {
             self.forget(link);
         }
         added
+    }
+
+    fn add_socket(&self, link: &Link) -> io::Result<()> {
+        let Some(socket) = link.socket.get() else { return Ok(()) };
+        self.poller.add(&*socket, SOCKET | u64::from(link.id), sys::Interest::READ)?;
+        // Given up meanwhile, when there was nothing to be removed.
+        if link.socket.get().is_none() {
+            let _ = self.poller.remove(&*socket);
+        }
+        Ok(())
     }
 
     /// The link did not come to be.
@@ -470,14 +475,8 @@ impl Watch {
     fn look_at_held_back(&self) {
         let held_back = std::mem::take(&mut *self.held_back.lock());
         for link in held_back.into_iter().filter_map(|id| self.link(id)) {
-            let Some(socket) = link.socket.get() else { continue };
-            let added = self.poller.add(&*socket, SOCKET | u64::from(link.id), sys::Interest::READ);
-            if added.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            if self.add_socket(&link).is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
                 self.held_back.lock().push(link.id);
-            }
-            // Given up meanwhile, when there was nothing to be removed.
-            if link.socket.get().is_none() {
-                let _ = self.poller.remove(&*socket);
             }
         }
     }
